@@ -43,14 +43,12 @@ def unfit() -> str:
     root = Path(__file__).resolve().parents[1]
     own = root / ".venv" / "bin" / "python"
     if own.is_file() and Path(sys.prefix).resolve() != own.parents[1].resolve():
-        todo = (
-            f"An environment that has them is there: say {own} -m harness ..., or first: source {own.parent}/activate"
-        )
+        todo = f"There is an environment that has them: run {own} -m harness ..., or first source {own.parent}/activate"
     elif (root / "pyproject.toml").is_file():
         made = f"python{wanted} -m venv .venv && .venv/bin/pip install -c constraints.txt -e '.[dev]'"
         todo = f"Set up an environment: make quickstart, or: {made} (README, Installing)"
     else:
-        todo = f"Install the harness anew, with all that it needs, for Python {wanted} or later (README, Installing)"
+        todo = f"Install the harness again, with its dependencies, under Python {wanted} or later (README, Installing)"
     return f"harness: this Python ({sys.executable}) {why}. {todo}"
 
 

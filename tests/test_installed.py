@@ -153,7 +153,7 @@ def test_a_user_s_repository_runs_in_ray_workers_and_may_then_go(
 @pytest.mark.slow
 def test_no_training_changes_the_installed_weights(installed: Command) -> None:
     done = installed("harness", "train", "scenes_text_click", "--force")
-    assert done.returncode == 2 and "comes with the installed harness" in done.stderr
+    assert done.returncode == 2 and "belongs to the installed harness" in done.stderr
 
 
 @pytest.mark.slow

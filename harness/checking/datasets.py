@@ -102,9 +102,9 @@ def sample_ids(looked: Looked) -> str:
     first = _plainly(checked_ids, looked.dataset)
     again = parameters.build("datasets", looked.name, looked.params).sample_ids()
     if list(first) != list(looked.dataset.sample_ids()):
-        raise BrokenError("sample_ids() gives another list when it is asked again.")
+        raise BrokenError("sample_ids() returns another list when it is called again.")
     if list(first) != list(again):
-        raise BrokenError("sample_ids() gives another list where the data set is built again.")
+        raise BrokenError("sample_ids() returns another list when the data set is built again.")
     return f"{len(first)}, the first {first[0]!r}"
 
 
@@ -214,11 +214,11 @@ def fingerprint(looked: Looked) -> str:
     try:
         json.dumps(found)
     except TypeError as error:
-        raise BrokenError(f"fingerprint() is no JSON: {error}.") from None
+        raise BrokenError(f"fingerprint() returned what JSON cannot hold: {error}.") from None
     again = parameters.build("datasets", looked.name, looked.params)
     for other in (looked.dataset.fingerprint(), again.fingerprint()):
         if different := sorted(key for key in {*found, *other} if found.get(key) != other.get(key)):
-            raise BrokenError(f"fingerprint() gives another value of {', '.join(different)} when it is asked again.")
+            raise BrokenError(f"fingerprint() returns another value of {', '.join(different)} when it is called again.")
     return ", ".join(found)
 
 
@@ -248,7 +248,7 @@ PROBES = (
     Probe(
         IDS,
         sample_ids,
-        "Return a list of texts in a fixed order: sorted(...) of what a folder, a set or a dictionary gives.",
+        "Return a list of texts in a fixed order: use sorted(...) on what comes from a folder, a set or a dictionary.",
     ),
     Probe(
         LOADS,
@@ -260,34 +260,35 @@ PROBES = (
     Probe(
         MASKS,
         masks,
-        "Make masks bool, (h, w), of the image as it is loaded: `mask > 0`; do not resize or turn the one without the "
-        "other.",
+        "Return bool masks of the loaded image's (h, w): `mask > 0`. If you resize or turn the image, do the same to "
+        "its masks.",
         (LOADS,),
     ),
     Probe(
         "no empty instance",
         no_empty_instance,
-        "Leave out what shows no pixel, or put it into `broken` with the reason: nobody can click on it.",
+        "Leave out an instance without pixels, or put it into `broken` with the reason: nobody can click on it.",
         (LOADS, MASKS),
     ),
     Probe(
         "instance ids",
         instance_ids,
-        "Put the sample's id before the instance's: f'{sample_id}/{number}'. Rows and clicks go by it.",
+        "Put the sample's id before the instance's: f'{sample_id}/{number}'. Rows and clicks are found by this id.",
         (LOADS,),
     ),
     Probe("categories", categories, "Name the category in `classes`, as it is written there.", (CLASSES, LOADS)),
     Probe(
         "listing",
         listing,
-        "Let `list_instances` and `load` read the same annotations; without `list_instances` of its own the listing is "
-        "made from `load`.",
+        "Let `list_instances` and `load` read the same annotations; if the class has no `list_instances` of its own, "
+        "the listing is made from `load`.",
         (LOADS,),
     ),
     Probe(
         FINGERPRINT,
         fingerprint,
-        "Return counts, versions and sizes or times of files: no time of now, no id() and no path of this machine.",
+        "Return counts, versions, and sizes or times of files; not the current time, an id() or a path on this "
+        "machine.",
         (IDS,),
     ),
     Probe(
@@ -305,8 +306,8 @@ PROBES = (
     Probe(
         "another process",
         another_process,
-        "Let nothing depend on the process: not on hash(), the order of a set, the current folder or a global that a "
-        "script sets. The module must be importable: put its folder on PYTHONPATH.",
+        "Nothing may depend on the process: hash(), the order of a set, the current folder, or a global variable "
+        "that a script sets. The module must be importable: put its folder on PYTHONPATH.",
         (LOADS, TWICE),
     ),
 )

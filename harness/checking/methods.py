@@ -60,7 +60,7 @@ def shapes_and_types(asked: Asked) -> str:
         # A run takes the memory of the candidate that it chose into the next round, so it looks it up by position.
         if len(answer.memory) not in (0, len(answer.masks)):
             raise BrokenError(
-                f"memory has {len(answer.memory)} entries; wanted none or {len(answer.masks)}, one a mask."
+                f"memory has {len(answer.memory)} entries; wanted none or {len(answer.masks)}, one per mask."
             )
         if not asked.method.needs_click:
             asked.answer(image, replace(prompts[0], clicks=()))
@@ -102,7 +102,8 @@ def batch_against_single(asked: Asked) -> str:
             share = apart(asked.answer(image, prompt), answer)
             if share > TIPPED:
                 raise BrokenError(
-                    f"prompt {number + 1} of a batch differs in {_percent(share)} of the pixels from it alone."
+                    f"the answer to prompt {number + 1} of a batch differs in {_percent(share)} of the pixels from "
+                    "the answer to this prompt alone."
                 )
     return f"{sum(map(len, together))} prompts on {len(images)} pictures"
 
@@ -128,11 +129,9 @@ def swapped_x_and_y(asked: Asked) -> str:
     # A method that answers by the words alone, or with whole objects, changes little near a click. Below a twentieth of
     # the windows' pixels the two counts are chance. A factor of two is required, since objects may reach both places.
     if max(own, swapped) <= looked_at / 20:
-        raise UntoldError("another click changes no mask near it, or hardly any")
+        raise UntoldError("a click elsewhere changes few or no pixels near it")
     if swapped > 2 * own:
-        raise BrokenError(
-            f"another click changes {swapped} pixels where x and y would be swapped, and {own} near the click."
-        )
+        raise BrokenError(f"a click elsewhere changes {swapped} pixels around (y, x), and only {own} around (x, y).")
     return "masks follow the click"
 
 
@@ -155,15 +154,16 @@ def leaking_state(asked: Asked) -> str:
     ((again,),) = asked.answers([(state, [prompt])])
     if not np.array_equal(alone.masks, kept):
         raise BrokenError(
-            "the masks of one answer changed when another picture was asked about; wanted arrays of its own."
+            "the masks of one answer changed when the method answered for another picture; wanted new arrays for "
+            "each answer."
         )
     if apart(again, replace(alone, masks=kept)):
-        raise BrokenError("a picture's answer is another one after a second picture was encoded.")
+        raise BrokenError("the answer for a picture changed after a second picture was encoded.")
     # Weights may load into other memory and add in another order, so this comparison has the tolerance of a batch.
     fresh = asked.another and asked.another(None)
     if fresh and apart(asked.answer(second, other, fresh), later) > TIPPED:
-        raise BrokenError("a picture's answer is another one where the method has seen a picture before it.")
-    return "no picture changes another one's answer"
+        raise BrokenError("the answer for a picture differs if the method answered for another picture before.")
+    return "no picture changes the answer for another"
 
 
 def empty_text(asked: Asked) -> str:
@@ -227,12 +227,12 @@ def input_left_alone(asked: Asked) -> str:
         asked.method.predict(given, clicks, prompts[0].text)
         if not np.array_equal(given, image):
             raise BrokenError(
-                f"wrote on {int((given != image).any(axis=2).sum())} pixels of the picture that it was given."
+                f"changed {int((given != image).any(axis=2).sum())} pixels of the picture that it was given."
             )
         if clicks != [*prompts[0].clicks]:
             raise BrokenError(f"changed the list of clicks that it was given to {clicks}.")
         if start.any():
-            raise BrokenError("wrote on the mask to start from, `Prompt.initial`.")
+            raise BrokenError("changed the mask to start from, `Prompt.initial`.")
     return "pictures, clicks, masks to start from"
 
 
@@ -243,9 +243,9 @@ def uses_text_is_true(asked: Asked) -> str:
     """
     changed = any(_differ(asked, image, prompt) for image, prompts in asked.questions for prompt in prompts)
     says = says_uses_text(type(asked.method))
-    told = f"uses_text = {asked.method.uses_text}" if says else "nothing of uses_text"
+    told = f"uses_text = {asked.method.uses_text}" if says else "no uses_text"
     if changed != asked.method.uses_text:
-        raise BrokenError(f"other words change {'its masks' if changed else 'no mask'}, and the class says {told}.")
+        raise BrokenError(f"other words change {'its masks' if changed else 'no mask'}, but the class has {told}.")
     return f"{told}, and other words change {'its masks' if changed else 'no mask'}"
 
 
@@ -258,7 +258,7 @@ def gpu_against_cpu(asked: Asked) -> str:
         raise UntoldError("no GPU that it could use")
     on_cpu, on_gpu = (asked.another and asked.another(device) for device in ("cpu", asked.gpu))
     if not on_cpu or not on_gpu:
-        raise UntoldError("its constructor takes no `device`, by which it could be built on both")
+        raise UntoldError("its constructor takes no `device`, so it cannot be built on both")
     shares = [
         apart(*(asked.answer(image, prompt, method) for method in (on_cpu, on_gpu)))
         for image, prompts in asked.questions
@@ -286,8 +286,8 @@ PROBES = (
     Probe(
         TYPES,
         shapes_and_types,
-        "Return harness.Prediction(masks): bool (k, h, w) at the image's size, with a score a mask for each ranking "
-        "where k > 1. A threshold makes a mask of a float array: `probability > 0.5`.",
+        "Return harness.Prediction(masks): bool (k, h, w) at the image's size, and, if k > 1, one score per mask for "
+        "each ranking. A threshold turns a float array into a mask: `probability > 0.5`.",
     ),
     Probe(
         TWICE,
@@ -298,9 +298,9 @@ PROBES = (
     Probe(
         "batch against single",
         batch_against_single,
-        "In `segment`, go through all groups in their order and use each group's own state and prompts. With `predict` "
-        "alone, its random numbers continue from prompt to prompt: seed them at its start, as by cv2.setRNGSeed(0) for "
-        "OpenCV's grabCut and kmeans.",
+        "In `segment`, go through all groups in their order and use each group's own state and prompts. With "
+        "`predict` alone, its random numbers continue from prompt to prompt: seed them at its start, for example "
+        "with cv2.setRNGSeed(0) for OpenCV's grabCut and kmeans.",
         (TYPES, TWICE),
     ),
     Probe(
@@ -313,7 +313,7 @@ PROBES = (
         "state that leaks between images",
         leaking_state,
         "Return from `encode` all that `segment` needs of the picture, keep nothing of it on `self`, and return new "
-        "arrays each time. A cache goes by the picture's content, not by its size or id().",
+        "arrays each time. The key of a cache must be made from the picture's content, not from its size or id().",
         (TYPES, TWICE),
     ),
     Probe(
@@ -333,21 +333,22 @@ PROBES = (
         "1-pixel and odd sizes",
         odd_sizes,
         "Pad or resize to what the network takes, and bring the mask back to the image's (h, w), whatever they are. "
-        "np.ascontiguousarray(image) makes an array of a view. Where no picture is so small, a run does not need this.",
+        "np.ascontiguousarray(image) makes an array of a view. If none of your pictures is so small, a run does not "
+        "need this.",
         (TYPES, TWICE),
     ),
     Probe(
         "input left alone",
         input_left_alone,
-        "Work on a copy: image.copy(), list(clicks). torch.from_numpy shares the array's memory, in-place operations "
-        "(add_, sub_, image /= 255) write on it.",
+        "Work on a copy: image.copy(), list(clicks). torch.from_numpy shares the array's memory, so in-place "
+        "operations (add_, sub_, image /= 255) change the array.",
         (TYPES,),
     ),
     Probe(
         "uses_text told truly",
         uses_text_is_true,
-        "Say `uses_text = True` in a class whose masks depend on the words, and False in one whose masks do not. Where "
-        "it does not know these words, give others: --text.",
+        "Write `uses_text = True` in a class whose masks depend on the words, and False in one whose masks do not. "
+        "If the method does not know these words, give others: --text.",
         (TYPES, TWICE),
     ),
     Probe(

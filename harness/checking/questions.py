@@ -61,12 +61,14 @@ def of_samples(samples: Iterable[Sample], vocabulary: Sequence[str], words: Sequ
     asked = [(one.image, found) for one in samples if (found := _objects(one))]
     pictures = list(islice(cycle(asked), PICTURES)) if asked else []
     if not pictures:
-        raise UserError("check: found no picture with an object to click on; wanted one. Leave the data set out.")
+        raise UserError(
+            "check: found no picture with an object to click on in the data set; wanted one. Choose another data set."
+        )
     names = [one.text or one.category for _, found in pictures for one, _ in found]
     # The objects' own words come first; a data set of one class still has a second word where it lists other classes.
     known = tuple(dict.fromkeys(words or [*names, *vocabulary]))
     if len(known) < 2:
-        raise UserError(f"check: found {len(known)} words; wanted two that differ: --text car --text house.")
+        raise UserError(f"check: found {len(known)} different words to ask with; wanted two: --text car --text house.")
     said = cycle(words or names)
     prompts = tuple(
         tuple(Prompt((click,), next(said), vocabulary=tuple(vocabulary)) for _, click in found) for _, found in pictures

@@ -112,7 +112,10 @@ def _kind(what: str) -> str:
         return _kind_of_class(what)
     having = [kind for kind in KINDS if what in names(kind)]
     if len(having) > 1:
-        raise UserError(f"check: '{what}' is a method and a data set. Write one as module:Class, or name a config.")
+        raise UserError(
+            f"check: '{what}' is the name of a method and of a data set. Write the one you mean as module:Class, or "
+            "name a config."
+        )
     if having or what in places.config_names():
         return having[0] if having else ""
     known = [*places.config_names(), *(name for kind in KINDS for name in names(kind))]

@@ -44,7 +44,11 @@ def part_within(
         part = within(asked, budget_s, shown, address, runs)
     if not as_json:
         # Every data set keeps its first images, so the smallest possible part may take longer than the budget.
-        over = ", more than the budget: no data set has fewer" if part.seconds > budget_s else ""
+        over = (
+            ", which is more than the budget: every data set keeps at least its first images"
+            if part.seconds > budget_s
+            else ""
+        )
         where = f"{part.workers} worker{'s' * (part.workers > 1)}"
         say(
             f"--budget {budget}: {part.images} of {part.of} images, about {part.seconds:.0f} s more on {where}, "
@@ -60,6 +64,6 @@ def say_found(asked: RunConfig, runs: str | None = None) -> None:
     for one in known_powers(store_of(asked.run, runs), asked):
         if one.images > 1:
             say(
-                f"{one.dataset}, {one}: {one.images} images find a difference of {100 * one.found:.2f} points of mIoU "
-                "in 80 of 100 runs."
+                f"{one.dataset}, {one}: {one.images} images show a difference of {100 * one.found:.2f} points of "
+                "mIoU in 80 of 100 runs."
             )

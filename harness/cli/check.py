@@ -33,9 +33,9 @@ def check(
     text: Annotated[
         list[str], typer.Option(metavar="WORDS", help="Ask a method with these words; give two or more.")
     ] = [],  # noqa: B006
-    limit: Annotated[int, typer.Option(min=1, help="Look at this many images of a data set, at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Look at no more than this many images of a data set.")] = 20,
 ) -> None:
-    """Ask a method or a data set twelve short questions that a run relies on: what fails, and what to mend.
+    """Test a method or a data set with twelve short probes; each failure says what to mend.
 
     harness check my_package.my_module:MyMethod --params '{radius: 7}'
 

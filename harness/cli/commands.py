@@ -78,7 +78,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Run promptable segmentation methods on the same instances with the same clicks, and compare them in tables.
@@ -114,8 +114,8 @@ def _tell_how_to_resume(words: list[str]) -> None:
     # A command can only be the first word, since "resume" may also be a file's name; an option may be anywhere.
     if asked := [*({"resume", "continue"} & {*words[:1]}), *({"--resume", "--continue"} & {*words})]:
         raise UserError(
-            f"{asked[0]}: no such command or option, for none is needed: `run CONFIG` and `train RECIPE` go on where "
-            "they were stopped. Give the same command again. Images that failed: run CONFIG --retry-failed."
+            f"{asked[0]}: no such command or option. `run CONFIG` and `train RECIPE` go on where they were stopped: "
+            "give the same command again. To redo images that failed: run CONFIG --retry-failed."
         )
 
 
@@ -129,6 +129,6 @@ def _refuse_another_checkout() -> None:
     here = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if places.is_checkout(folder)), None)
     if here and places.CHECKOUT and here != places.CHECKOUT:
         raise UserError(
-            f"harness: this command belongs to the checkout {places.CHECKOUT}, but the current folder lies in {here}. "
-            f"Say `python -m harness` in {here}, or install that one: pip install -e ."
+            f"harness: this command belongs to the checkout {places.CHECKOUT}, but the current folder lies in "
+            f"{here}. Run `python -m harness` in {here}, or install the checkout in {here}: pip install -e ."
         )

@@ -20,7 +20,7 @@ def say_costs(config: RunConfig) -> None:
     from harness.trying.costs import costs
 
     (height, width), found = costs(config)
-    listing = Table("Method", "Parameters, M", "GFLOP an image", "GFLOP a prompt")
+    listing = Table("Method", "Parameters, M", "GFLOP per image", "GFLOP per prompt")
     for one in found:
         said = (f"{one.image_operations / BILLION:.3f}", f"{one.prompt_operations / BILLION:.3f}")
         listing.add_row(escape(one.label), f"{one.parameters / MILLION:.2f}", *(("", "") if one.error else said))

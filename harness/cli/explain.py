@@ -14,7 +14,7 @@ from harness.structures import UserError
 
 def explain(
     run: RunFolder,
-    instance: Annotated[str, typer.Argument(metavar="ID", help="The instance's, as the column instance_id has it.")],
+    instance: Annotated[str, typer.Argument(metavar="ID", help="The instance's id, as in the column instance_id.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The picture (.png, .pdf, .svg); <ID>.png by default.")
     ] = None,

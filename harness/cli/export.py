@@ -14,14 +14,19 @@ from harness.cli.terminal import say
 def export(
     run: RunFolder,
     coco: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, .json: COCO's results.")],
-    method: Annotated[str, typer.Option(metavar="LABEL", help="Of this method.")] = "",
-    dataset: Annotated[str, typer.Option(metavar="LABEL", help="On this data set.")] = "",
-    ranking: Annotated[str, typer.Option(help="As this ranking chose; the method's first one by default.")] = "",
+    method: Annotated[str, typer.Option(metavar="LABEL", help="The masks of this method.")] = "",
+    dataset: Annotated[str, typer.Option(metavar="LABEL", help="The masks on this data set.")] = "",
+    ranking: Annotated[
+        str, typer.Option(help="The masks that this ranking chose; by default the method's first ranking.")
+    ] = "",
     every_click: Annotated[
-        bool, typer.Option("--every-click", help="After each click and in each draw, not only after the last click.")
+        bool,
+        typer.Option(
+            "--every-click", help="The masks after every click and in every draw, not only after the last click."
+        ),
     ] = False,
     annotations: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="COCO's annotations, whose category ids are to be written.")
+        Path | None, typer.Option(metavar="FILE", help="COCO's annotation file, to write its category ids.")
     ] = None,
 ) -> None:
     """Write a method's masks as COCO's results, with instance_id: for COCOeval, other tools, and `score`.

@@ -20,7 +20,10 @@ Kind = StrEnum("Kind", list(KINDS))  # type: ignore[misc]
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     name: Annotated[
-        str | None, typer.Argument(help="One of them, or module:name: what it is, its arguments and their defaults.")
+        str | None,
+        typer.Argument(
+            help="Show one plugin of the list, or module:name: what it is, its arguments and their defaults."
+        ),
     ] = None,
 ) -> None:
     """Every name that a config may use, with one line on each; with a name, its docstring and arguments."""

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from harness.config.run_config import RunConfig
 
 ConfigPath = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one that comes along, such as quickstart.")
+    Path,
+    typer.Argument(
+        metavar="CONFIG", help="A YAML file, or the name of one that comes with the harness, such as quickstart."
+    ),
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set workers.count=2.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most this many images a data set; every table says so.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="At most this many images of each data set; every table says so.")
+]
 Only = Annotated[
     str | None,
     typer.Option(
@@ -31,7 +36,7 @@ Runs = Annotated[
     str | None,
     typer.Option(envvar="HARNESS_RUNS", help="Where runs are kept: a folder, s3://... or gs://...; runs/ by default."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Write what happens as JSON lines to stdout, in place of bars.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print progress as JSON lines to stdout, instead of bars.")]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, bucket or name: runs/quickstart.")]
 
 Data = Annotated[
@@ -53,7 +58,7 @@ def loaded(path: Path, overrides: list[str], limit: int | None, only: str | None
 
     config = load_run(places.config(path), overrides)
     if only is not None and limit is not None:
-        raise UserError("found --limit and --only; wanted one of both. Leave one out.")
+        raise UserError("found --limit and --only; wanted only one of them. Leave one out.")
     if only is not None:
         from harness.jobs.only import narrowed
 

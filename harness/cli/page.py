@@ -15,9 +15,9 @@ def page(
     run: RunFolder,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The page's folder; <RUN>/page by default.")] = None,
     pictures: Annotated[
-        int | None, typer.Option(min=0, help="Images that the page holds, of all classes; 200 by default.")
+        int | None, typer.Option(min=0, help="How many images the page holds, from all classes; 200 by default.")
     ] = None,
-    figures: Annotated[bool, typer.Option(help="Draw the figures for paper, too, as PDF and PNG.")] = True,
+    figures: Annotated[bool, typer.Option(help="Also draw the figures as PDF and PNG, for a paper.")] = True,
     data: Data = [],  # noqa: B006
 ) -> None:
     """Build report.html: tables, charts and every instance with its masks; it opens from disk, without a server."""
@@ -26,9 +26,9 @@ def page(
 
 def publish(
     run: RunFolder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder, new or of an earlier publishing.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder: a new one, or that of an earlier `publish`.")],
     pictures: Annotated[
-        int | None, typer.Option(min=0, help="Images that the page holds, of all classes; 200 by default.")
+        int | None, typer.Option(min=0, help="How many images the page holds, from all classes; 200 by default.")
     ] = None,
     data: Data = [],  # noqa: B006
 ) -> None:

@@ -30,18 +30,21 @@ def plan(
     only: Only = None,
     runs: Runs = None,
     probe: Annotated[
-        bool, typer.Option(help="Measure a few steps of every training that is due, a minute at most: GPU-hours.")
+        bool,
+        typer.Option(
+            help="Estimate the GPU-hours of every training that is due, from a few steps of at most a minute."
+        ),
     ] = False,
     cost: Annotated[
-        bool, typer.Option(help="Ask each method about one picture here: its parameters and operations.")
+        bool, typer.Option(help="Count each method's parameters, and its operations on one picture, on this machine.")
     ] = False,
     detect: Annotated[
         float | None,
         typer.Option(
             metavar="POINTS",
             min=0.001,
-            help="How many images a difference of so many points of mIoU needs, between each two methods, by the "
-            "rows that the run has: --detect 0.5.",
+            help="Estimate from the run's rows how many images it takes to show a difference of this many points of "
+            "mIoU between two methods: --detect 0.5.",
         ),
     ] = None,
 ) -> None:

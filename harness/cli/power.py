@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from harness.storage.store import Store
 
 _HOW = (
-    "mIoU in points. A two-sided test at 5 % with power 80 %, of paired differences by images: n = 7.85 (spread / "
-    "difference)^2, and the other way round the difference that the images so far find. Few images tell the spread "
-    "badly: 20 of them to a sixth, 200 to a twentieth."
+    "mIoU in points. A two-sided test of paired differences by images, at 5 % with a power of 80 %, needs n = 7.85 "
+    "(spread / difference)^2 images; solved for the difference, this gives what the images so far can show. A spread "
+    "from few images is uncertain: from 20 of them by a sixth, from 200 by a twentieth."
 )
 
 
@@ -49,7 +49,10 @@ def say_detect(store: Store, asked: RunConfig, points: float) -> None:
     from harness.config.parts import label
 
     if "iou" not in asked.metrics:
-        raise UserError("--detect: `metrics` of the config lacks iou, of which the points are. Add it, and run again.")
+        raise UserError(
+            "--detect: found no iou among the config's `metrics`; wanted it, since the points are points of mIoU. "
+            "Add it, and run again."
+        )
     found = known_powers(store, asked)
     if found:
         listing = Table(
@@ -66,8 +69,8 @@ def say_detect(store: Store, asked: RunConfig, points: float) -> None:
     for method, entry in asked.pairs():
         if (label(entry), label(method)) not in named:
             say(
-                f"--detect: {label(method)} and another method have no rows on {label(entry)} yet, so nobody knows. A "
-                "part of the run tells: --limit 50."
+                f"--detect: found no rows of {label(method)} and another method on {label(entry)} yet; wanted some, "
+                "to estimate the spread. Run a part first: --limit 50."
             )
 
 

@@ -29,16 +29,16 @@ def predict(
             "that segment by text alone.",
         ),
     ] = [],  # noqa: B006
-    text: Annotated[str | None, typer.Option(help="The words for the object, just as the methods get them.")] = None,
+    text: Annotated[str | None, typer.Option(help="The words for the object, exactly as the methods get them.")] = None,
     method: Annotated[list[str], typer.Option(metavar="LABEL", help="Only this method; may be repeated.")] = [],  # noqa: B006
     out: Annotated[
         list[Path],
         typer.Option(
-            "--out", "-o", help="Where to: a picture (.png, .pdf), COCO's results (.json), or a folder of masks."
+            "--out", "-o", help="What to write: a picture (.png, .pdf), COCO's results (.json), or a folder of masks."
         ),
     ] = [],  # noqa: B006
     at_once: Annotated[
-        bool, typer.Option("--at-once", help="Give all clicks in one prompt, in place of one after the other.")
+        bool, typer.Option("--at-once", help="Give all clicks in one prompt, instead of one after the other.")
     ] = False,
     set_: Set = [],  # noqa: B006
 ) -> None:

@@ -20,7 +20,7 @@ ROWS_SHOWN = 6
 
 def replay(
     run: RunFolder,
-    instance: Annotated[str, typer.Argument(metavar="ID", help="The instance's, as the column instance_id has it.")],
+    instance: Annotated[str, typer.Argument(metavar="ID", help="The instance's id, as in the column instance_id.")],
     method: Annotated[list[str], typer.Option(metavar="LABEL", help="Only this method; may be repeated.")] = [],  # noqa: B006
     config: Annotated[
         Path | None,
@@ -33,8 +33,8 @@ def replay(
 ) -> None:
     """Ask a run's methods for one instance again, and compare masks and scores with the stored rows.
 
-    Prints PASS or FAIL a method; exit code 1 on a FAIL. This runs the run's methods: of a folder that is not yours,
-    only those that come with the harness or are installed, unless a config of yours names them.
+    Prints PASS or FAIL for each method; exit code 1 on a FAIL. This executes the run's methods. If the run's folder is
+    not yours, only methods of the harness or of installed packages are executed, unless a config of yours names others.
     """
     from harness.results.recorded import recorded_at
     from harness.trying.replaying import replayed

@@ -25,12 +25,14 @@ def report(
     set_: Set = [],  # noqa: B006
     limit: Limit = None,
     runs: Runs = None,
-    table: Annotated[str | None, typer.Option(help="Only this: a number of the paper's, a name, or all.")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="Only this table: its number in the paper, its name, or all.")
+    ] = None,
     form: Format = None,
     output: Output = None,
-    intervals: Annotated[bool, typer.Option(help="Every mean with its n and 95 % interval.")] = False,
+    intervals: Annotated[bool, typer.Option(help="Show every mean with its n and 95 % interval.")] = False,
 ) -> None:
-    """Print and write the tables of the rows that are there; nothing is computed anew.
+    """Print and write the tables of the rows that are there; nothing is computed again.
 
     A folder is reported as it was run, without a look at data or weights; a config as it would be run now. With
     --table, --format, --output or --intervals nothing but these tables is written.
@@ -38,7 +40,10 @@ def report(
     is_config = Path(target).suffix in (".yaml", ".yml")
     if table or form or output or intervals:
         if is_config or set_ or limit:
-            raise UserError(f"{target}: --table, --format, -o and --intervals want a run's folder, without --set.")
+            raise UserError(
+                f"{target}: found --table, --format, -o or --intervals with a config, --set or --limit; wanted them "
+                "with a run's folder alone, such as runs/quickstart."
+            )
         tabulate(target, table or "", form, output, intervals)
         return
     from harness.report.failures import in_a_line
@@ -60,14 +65,14 @@ def report(
     for made in finished.tables:
         console.print(to_terminal(made))
     if writer:
-        warn(f"{folder} is being written by {writer}: results.parquet and report.md are left to it.")
+        warn(f"{folder} is being written by {writer}: results.parquet and report.md are not written by this command.")
     elif not writes:
         warn(f"{folder} cannot be written: results.parquet and report.md stay as they are.")
     if finished.failed:
         warn(f"{finished.failed} of {finished.instances} instances failed. {in_a_line(finished.reasons)}".rstrip())
     for odd in finished.doubts:
         warn(odd)
-    end(finished.shortfalls, "the same run again" if finished.missing else "")
+    end(finished.shortfalls, "give the run's command again" if finished.missing else "")
 
 
 def _as_configured(path: Path, set_: list[str], limit: int | None, runs: str | None) -> Recorded:

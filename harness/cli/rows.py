@@ -20,17 +20,21 @@ SHOWN = 40
 
 def rows(
     run: RunFolder,
-    method: Annotated[str, typer.Option(metavar="LABEL", help="Of this method.")] = "",
-    dataset: Annotated[str, typer.Option(metavar="LABEL", help="On this data set.")] = "",
-    ranking: Annotated[str, typer.Option(help="Chosen by this ranking: confidence, clip, oracle, ...")] = "",
-    category: Annotated[str, typer.Option(help="Of this class.")] = "",
+    method: Annotated[str, typer.Option(metavar="LABEL", help="Only rows of this method.")] = "",
+    dataset: Annotated[str, typer.Option(metavar="LABEL", help="Only rows on this data set.")] = "",
+    ranking: Annotated[
+        str, typer.Option(help="Only masks that this ranking chose: confidence, clip, oracle, ...")
+    ] = "",
+    category: Annotated[str, typer.Option(help="Only instances of this class.")] = "",
     seen: Annotated[
-        bool | None, typer.Option("--seen/--unseen", help="Of classes that were, or were not, seen.")
+        bool | None, typer.Option("--seen/--unseen", help="Only classes that were seen in training, or that were not.")
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only instances without a mask, with the reason.")] = False,
-    worst: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N with the worst scores.")] = None,
-    best: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N with the best scores.")] = None,
-    metric: Annotated[str, typer.Option(help="By which.")] = "iou",
+    worst: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the N rows with the worst scores.")
+    ] = None,
+    best: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the N rows with the best scores.")] = None,
+    metric: Annotated[str, typer.Option(help="The metric of --worst, --best and the mean.")] = "iou",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A file: .parquet or .json with all columns, .csv, .md, .html."),
@@ -44,7 +48,7 @@ def rows(
     from harness.results.recorded import recorded_at
 
     if (worst and best) or (failed and (worst or best)):
-        raise UserError("rows: wanted one of --failed, --worst N and --best N.")
+        raise UserError("rows: found several of --failed, --worst and --best; wanted only one of them.")
     known = recorded_at(run)
     found = rows_behind(known, Wanted(method, dataset, ranking, category, seen, failed, metric, worst, best))
     if output and output.suffix in (".parquet", ".json"):

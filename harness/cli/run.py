@@ -29,21 +29,25 @@ def run(
     address: Address = None,
     runs: Runs = None,
     retry_failed: Annotated[
-        bool, typer.Option(help="Redo the images in which an instance failed, which are else kept.")
+        bool, typer.Option(help="Redo the images in which an instance failed; by default their rows are kept.")
     ] = False,
     redo: Annotated[
         list[str],
-        typer.Option(metavar="LABEL", help="Redo those images of a method or data set that code made before an edit."),
+        typer.Option(
+            metavar="LABEL",
+            help="Redo the images of this method or data set whose rows were made before its code was edited.",
+        ),
     ] = [],  # noqa: B006
     part: Annotated[
         str | None,
-        typer.Option(metavar="K/N", help="Only the K-th of N parts, beside the others in one folder, without a head."),
+        typer.Option(metavar="K/N", help="Run only the K-th of N parts; they share a folder and need no Ray cluster."),
     ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Take as many images as 20m, 90s or 1h30m suffice for, every class alike; every table says so.",
+            help="Take as many images as fit into this time (20m, 90s, 1h30m), from all classes alike; every table "
+            "says so.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -58,7 +62,10 @@ def run(
         if budget and not as_json:
             say_found(asked, runs)
     elif retry_failed or redo or budget:
-        raise UserError("found --part with --retry-failed, --redo or --budget; wanted these of the whole run.")
+        raise UserError(
+            "found --part with --retry-failed, --redo or --budget; wanted these without --part, since they are about "
+            "the whole run."
+        )
     else:
         _execute_part(asked, part, address, runs, as_json)
 
@@ -154,8 +161,9 @@ def _warn_failed(finished: Finished, max_failures: float, retry: str) -> None:
         over = f": over max_failures={max_failures:g}{whose}{stopped}" if finished.over_budget else ""
         why = in_a_line(finished.reasons)
         warn(
-            f"{finished.failed} of {finished.instances} instances failed{over}. {why}Their rows are kept as they are. "
-            f"After mending files of the data run under another name (--set run=...), after anything else: {retry}"
+            f"{finished.failed} of {finished.instances} instances failed{over}. {why}Their rows are kept as they "
+            "are. If you mended files of the data, run under another name (--set run=...); if you mended anything "
+            f"else: {retry}"
         )
 
 

@@ -23,7 +23,7 @@ def verify(
     run: RunFolder,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="CONFIG", help="A config of this machine, whose data sets are to list the same images."),
+        typer.Option(metavar="CONFIG", help="A config of this machine; check that its data sets list the same images."),
     ] = None,
 ) -> None:
     """Prove that a run is complete and as it was written: every shard, row and result; exit code 1 if it is not.
@@ -48,7 +48,7 @@ def verify(
 
 def merge(
     sources: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or buckets of runs.")],
-    into: Annotated[str, typer.Option("--into", "-o", help="The run's folder to be made or added to.")],
+    into: Annotated[str, typer.Option("--into", "-o", help="The folder of the merged run; it is made, or added to.")],
 ) -> None:
     """Put the rows of several runs, of other machines or other methods, into one run."""
     from harness.storage.folder import Folder

@@ -18,11 +18,14 @@ def score(
         typer.Argument(metavar="RESULTS", help="COCO's results (.json) with instance_id, as `export --coco` writes."),
     ],
     config: ConfigPath,
-    name: Annotated[str, typer.Option("--label", help="How tables name them; the file's name by default.")] = "",
-    dataset: Annotated[str, typer.Option(metavar="LABEL", help="Of which data set, where several have them.")] = "",
+    name: Annotated[str, typer.Option("--label", help="The masks' label in tables; the file's name by default.")] = "",
+    dataset: Annotated[
+        str, typer.Option(metavar="LABEL", help="The data set of the masks, if several data sets have their images.")
+    ] = "",
     run: Annotated[str, typer.Option(metavar="NAME", help="The run's name; <config's>_<label> by default.")] = "",
     uses_text: Annotated[
-        bool | None, typer.Option("--text/--no-text", help="Whether they were made with the text, for tables.")
+        bool | None,
+        typer.Option("--text/--no-text", help="Whether the masks were made with the text, which tables show."),
     ] = None,
     set_: Set = [],  # noqa: B006
     limit: Limit = None,

@@ -32,8 +32,8 @@ class Form(StrEnum):
     html = "html"
 
 
-Format = Annotated[Form | None, typer.Option("--format", help="What to write; by default as the file is named.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="A file, instead of the terminal.")]
+Format = Annotated[Form | None, typer.Option("--format", help="The format; by default that of the file's suffix.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the terminal.")]
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or buckets of runs.")]
 
 _SUFFIXES = {".md": Form.md, ".tex": Form.latex, ".csv": Form.csv, ".parquet": Form.parquet, ".html": Form.html}
@@ -83,10 +83,16 @@ def _of_runs(table: str, runs: Sequence[str]) -> tuple[list[Table], list[str]]:
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="RUN:METHOD", help="Also RUN, or METHOD or METHOD (RANKING) with --run.")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN:METHOD",
+            help="A method of a run. RUN alone if it has one method; METHOD or METHOD (RANKING) with --run.",
+        ),
+    ],
     b: Annotated[str, typer.Argument(metavar="RUN:METHOD", help="Likewise.")],
-    run: Annotated[str | None, typer.Option(help="The run of a method that names none.")] = None,
-    metric: Annotated[str, typer.Option(help="A metric of the rows.")] = "iou",
+    run: Annotated[str | None, typer.Option(help="The run of the methods that are given without one.")] = None,
+    metric: Annotated[str, typer.Option(help="The metric to compare by, one of the rows'.")] = "iou",
     tie: Annotated[
         float | None,
         typer.Option(min=0, help="The largest difference that is a tie; by default 0.05 of a share, else 0."),
@@ -128,11 +134,13 @@ def compare(
 
 def leaderboard(
     runs: Runs,
-    mix: Annotated[bool, typer.Option("--mix", help="Merge runs that were asked otherwise, and say so.")] = False,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="Also merge runs with other clicks, words or data; a note says so.")
+    ] = False,
     form: Format = None,
     output: Output = None,
 ) -> None:
-    """Merge runs into one leaderboard; those that were asked otherwise are refused."""
+    """Merge runs into one leaderboard; runs with different clicks, words or data are refused."""
     import pyarrow as pa
 
     from harness.report.asked import asked_lines
@@ -156,7 +164,14 @@ def leaderboard(
         _write(bytes(parquet(pa.Table.from_pandas(found, preserve_index=False))), output)
         end(short)
         return
-    mixed = [f"Not asked alike, and so not to be compared: {said}" for said in differences(sources)] if mix else []
+    mixed = (
+        [
+            f"These runs differ in clicks, words or data, and must not be compared: {said}"
+            for said in differences(sources)
+        ]
+        if mix
+        else []
+    )
     notes = [*mixed, *asked_lines({source.folder: source.context.asked for source in sources})]
     places = {name: run for run, name in names.items()}
     emit([linked(board(found, notes, scales_of(sources)), found, output, places)], chosen, output)
@@ -214,11 +229,14 @@ def _chosen(form: Form | None, output: Path | None) -> Form:
     """The given format, or the one of the file's ending."""
     if output is None:
         if form is Form.parquet:
-            raise UserError("--format parquet: no terminal shows it. Say where it goes: -o tables.parquet.")
+            raise UserError(
+                "--format parquet: found no file to write to; wanted one, since a terminal cannot show it. Name it: "
+                "-o tables.parquet."
+            )
         return form or Form.terminal
     if form is None and output.suffix not in _SUFFIXES:
         raise UserError(
-            f"-o {output}: nothing is known of '{output.suffix}'. Wanted one of {', '.join(_SUFFIXES)}, or --format."
+            f"-o {output}: found the suffix '{output.suffix}'; wanted one of {', '.join(_SUFFIXES)}, or --format."
         )
     return form or _SUFFIXES[output.suffix]
 
@@ -275,8 +293,8 @@ def _declared(metric: str, runs: Mapping[str, Recorded]) -> Scale:
     for folder, scale in others:
         if scale != first[1]:
             raise UserError(
-                f"compare: {first[0]} and {folder} declare '{metric}' otherwise, {first[1].written} and "
-                f"{scale.written}; wanted one metric. Compare by another, or run one of them again."
+                f"compare: found '{metric}' declared as {first[1].written} in {first[0]} and as {scale.written} in "
+                f"{folder}; wanted the same. Compare by another metric, or run one of them again."
             )
     return first[1]
 

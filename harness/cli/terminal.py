@@ -45,7 +45,7 @@ def end(shortfalls: Sequence[str], again: str = "", failing: bool = False) -> No
     for said in shortfalls:
         warn(said)
     if shortfalls and again:
-        warn(f"What is missing is made by {again}.")
+        warn(f"To compute what is missing: {again}.")
     if shortfalls or failing:
         raise typer.Exit(1)
 

@@ -31,12 +31,12 @@ def train(
 
     asked = load_recipe(places.config(recipe), set_)
     if asked.output.is_file() and not force:
-        say(f"{asked.output} is there already; --force trains it anew.")
+        say(f"{asked.output} is there already; --force trains it again.")
         return
     if places.is_installed(asked.output):
         raise UserError(
-            f"{asked.output}: comes with the installed harness, which no training changes. Name a file of your own: "
-            "--set checkpoint=weights/mine.safetensors"
+            f"{asked.output}: belongs to the installed harness; a training does not overwrite it. Name a file of "
+            "your own: --set checkpoint=weights/mine.safetensors"
         )
     kept = f"Interrupted. A state is kept every {asked.save_every} steps: the same command goes on from the last one."
     with live(as_json=as_json, interrupted=kept) as shown:

@@ -25,9 +25,10 @@ def try_(
     ] = [],  # noqa: B006
     method: Annotated[list[str], typer.Option(metavar="LABEL", help="Only this method; may be repeated.")] = [],  # noqa: B006
     host: Annotated[
-        str, typer.Option(help="Where to listen. Others than this machine need the token in the link that is printed.")
+        str,
+        typer.Option(help="The address to listen at. Other machines need the token of the printed link."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen at; 0 takes a free one.")] = PORT,
     cluster: Annotated[
         bool,
         typer.Option("--cluster", help="Load each method in a Ray process of its own, with a GPU where there are any."),
@@ -35,7 +36,7 @@ def try_(
     address: Address = None,
     record: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Keep prompts whose authors agree on the page."),
+        typer.Option(metavar="FOLDER", help="Keep the prompts of visitors who agree to it on the page."),
     ] = None,
     set_: Set = [],  # noqa: B006
 ) -> None:

@@ -15,7 +15,7 @@ from harness.structures import UserError
 from harness.weights import catalogue as weights
 from harness.weights.catalogue import Checkpoint, State
 
-weights_app = typer.Typer(no_args_is_help=True, help="Published checkpoints: which there are, fetching, verifying.")
+weights_app = typer.Typer(no_args_is_help=True, help="List, fetch and verify published checkpoints.")
 
 Folder = Annotated[Path, typer.Option(help="Where the files lie.", show_default="weights/")]
 
@@ -27,7 +27,7 @@ _SAID = {State.MISSING: "", State.OK: "verified", State.UNKNOWN: "there, not ver
 @weights_app.command(name="list")
 def list_(
     name: Annotated[
-        str | None, typer.Argument(help="All of one: url, checksum, source; a table of all by default.")
+        str | None, typer.Argument(help="Show url, checksum and source of this one; by default a table of all.")
     ] = None,
     folder: Folder = weights.FOLDER,
 ) -> None:
@@ -43,12 +43,12 @@ def list_(
         row = [known.name, known.file, _size(known), known.licence, known.used_by, algorithm, here]
         listing.add_row(*map(escape, row))
     console.print(listing)
-    console.print("The url, checksum and source of one: python -m harness weights list NAME", soft_wrap=True)
+    console.print("To see the url, checksum and source of one: python -m harness weights list NAME", soft_wrap=True)
 
 
 @weights_app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="As `list` names it.")],
+    name: Annotated[str, typer.Argument(help="Its name in `weights list`.")],
     force: Annotated[bool, typer.Option(help="Replace the file that is there.")] = False,
     folder: Folder = weights.FOLDER,
 ) -> None:
@@ -68,7 +68,7 @@ def fetch(
 
 @weights_app.command()
 def verify(
-    name: Annotated[str | None, typer.Argument(help="One of them; all that are there by default.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Verify only this one; by default all that are there.")] = None,
     folder: Folder = weights.FOLDER,
 ) -> None:
     """Hash the files that are there; exit code 1 if one is not what was published."""

@@ -68,8 +68,8 @@ def _job(run: Recorded, method: str, dataset: str) -> JobFacts:
             raise UserError(f"--{option}: no '{wanted}' in {run.store.folder}. {suggest(wanted, known)}")
         if not wanted and len(known) > 1:
             raise UserError(
-                f"{run.store.folder} has several: {', '.join(known)}. A file of COCO's results is of one method and "
-                f"one data set; say --{option} LABEL."
+                f"{run.store.folder}: found several labels for --{option}: {', '.join(known)}; wanted one, since a "
+                f"file of COCO's results is of one method and one data set. Name it: --{option} LABEL."
             )
         jobs = [job for job in jobs if not wanted or getattr(job, option) == wanted]
     return jobs[0]

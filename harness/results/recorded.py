@@ -277,5 +277,5 @@ def recorded_at(run: str | Path) -> Recorded:
     """
     named = found_at(run)
     if Path(run).suffix in (".yaml", ".yml") and not named.folder.exists(MANIFEST):
-        raise UserError(f"{run}: a config's name; wanted a run's folder, such as runs/x, or the name x, its `run:`.")
+        raise UserError(f"{run}: found the name of a config; wanted a run's folder, such as runs/x, or its name, x.")
     return recorded(named)

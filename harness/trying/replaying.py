@@ -267,7 +267,7 @@ def _other_mask(then: Row, now: Row) -> str:
     try:
         before = rle.decode(then["mask"], size)
     except ValueError:
-        return "the stored mask is none"
+        return "the stored mask cannot be decoded"
     return f"mask differs in {np.count_nonzero(before != rle.decode(now['mask'], size))} pixels"
 
 

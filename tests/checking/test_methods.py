@@ -74,7 +74,7 @@ def test_what_cannot_be_told_is_skipped_with_the_reason(questions: Questions) ->
     outcomes = {one.probe: one for one in found(ByText, questions, gpu=None)}
     assert of(list(outcomes.values()), "failed") == []
     assert outcomes["GPU against CPU"].text == "no GPU that it could use"
-    assert outcomes["swapped x and y"].text == "another click changes no mask near it, or hardly any"
+    assert outcomes["swapped x and y"].text == "a click elsewhere changes few or no pixels near it"
     assert outcomes["empty text"].text.endswith("refuses '': no text")
 
 

@@ -96,8 +96,8 @@ def test_a_mistake_is_one_message_and_exit_code_2(
             "Wanted a folder, or a bucket as s3://bucket/prefix",
         ),
         (["run", "configs/quickstart.yaml", "--limit", "0"], "--limit"),
-        (["run", "configs/quickstart.yaml", "--resume"], "--resume: no such command or option, for none is needed"),
-        (["resume", "runs/quickstart"], "resume: no such command or option, for none is needed"),
+        (["run", "configs/quickstart.yaml", "--resume"], "--resume: no such command or option."),
+        (["resume", "runs/quickstart"], "resume: no such command or option."),
         (["compare"], "Missing argument 'RUN:METHOD'"),
         (["train", "configs/gone.yaml"], "error configs/gone.yaml: no such file."),
         (
@@ -129,10 +129,10 @@ def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it
     assert done.stderr.splitlines()[-3:] == [
         "1 of 1 instances failed: over max_failures=0.05 ([red]Loser on far_away:Boxes: 1 of 1), and the run was "
         "stopped. Reasons: 1 x segment: RuntimeError: nothing found (far_away.py, line 28). Their rows are kept as "
-        "they are. After mending files of the data run under another name (--set run=...), after anything else: "
-        f"{retry}",
+        "they are. If you mended files of the data, run under another name (--set run=...); if you mended anything "
+        f"else: {retry}",
         f"{ROOT / 'runs' / run_name}: at least 11 of 12 instances of far_away:Boxes have no row of [red]Loser.",
-        f"What is missing is made by {retry}.",
+        f"To compute what is missing: {retry}.",
     ]
     (failure,) = (line for line in done.stderr.splitlines() if "the first failure" in line)
     assert re.match(r"\d\d:\d\d:\d\d \[red\]Loser on far_away:Boxes: the first failure: .*nothing found", failure)
@@ -147,7 +147,12 @@ def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it
     ("failed", "missing", "over", "said"),
     [
         (0, 0, False, ""),
-        (3, 0, False, "3 of 90 instances failed. Their rows are kept as they are. After mending files of the data run"),
+        (
+            3,
+            0,
+            False,
+            "3 of 90 instances failed. Their rows are kept as they are. If you mended files of the data, run",
+        ),
         (3, 0, True, "3 of 90 instances failed: over max_failures=0.01. Their rows"),
         (3, 9, True, "3 of 90 instances failed: over max_failures=0.01, and the run was stopped. Their rows"),
     ],
@@ -336,7 +341,8 @@ def test_runs_are_verified_merged_and_reported(
     assert lacking.returncode == 1 and "missing: wide on far_away:Boxes: 12 of 12 images" in lacking.stderr
     told = here("report", tmp_path / "both")
     assert (
-        told.returncode == 1 and "have no row of wide.\nWhat is missing is made by the same run again." in told.stderr
+        told.returncode == 1
+        and "have no row of wide.\nTo compute what is missing: give the run's command again." in told.stderr
     )
     assert "12 of 12 instances have no row" in told.stdout
 
@@ -573,9 +579,9 @@ def test_a_python_without_the_packages_is_one_line() -> None:
 @pytest.mark.parametrize(
     "checkout,own,wants",
     [
-        (True, True, r"is 3\.9\.1; wanted 3\.11 or later\. .* say .*/\.venv/bin/python -m harness"),
+        (True, True, r"is 3\.9\.1; wanted 3\.11 or later\. .* run .*/\.venv/bin/python -m harness"),
         (True, False, r"is 3\.9\.1; wanted 3\.11 or later\. Set up an environment: make quickstart"),
-        (False, False, r"is 3\.9\.1; wanted 3\.11 or later\. Install the harness anew"),
+        (False, False, r"is 3\.9\.1; wanted 3\.11 or later\. Install the harness again"),
     ],
 )
 def test_an_old_python_is_told_what_to_do(

@@ -194,7 +194,7 @@ def annotations() -> dict[str, Any]:
 @pytest.mark.slow
 def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
     known = recorded_at(ran(tmp_path, metrics=["iou"], limit=1))
-    with pytest.raises(UserError, match=r"has several: steady, wide. .* say --method LABEL"):
+    with pytest.raises(UserError, match="found several labels for --method: steady, wide; .* Name it: --method LABEL"):
         coco_results(known)
     with pytest.raises(UserError, match="--method: no 'wid' in .*Did you mean 'wide'"):
         coco_results(known, method="wid")

@@ -284,4 +284,6 @@ def test_runs_that_were_mixed_say_so_in_every_form(tmp_path: Path, here: Command
         run(load_run(written(tmp_path / f"{name}.yaml", run=name, seed=seed)), Quiet(), runs=str(tmp_path))
     for form in ("terminal", "md", "csv", "html", "latex"):
         told = here("leaderboard", str(tmp_path / "a"), str(tmp_path / "b"), "--mix", "--format", form)
-        assert told.returncode == 0 and "Not asked alike, and so not to be" in " ".join(told.stdout.split()), form
+        assert told.returncode == 0 and "These runs differ in clicks, words or data, and must not be" in " ".join(
+            told.stdout.split()
+        ), form

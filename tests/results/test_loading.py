@@ -178,7 +178,7 @@ def test_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no manifest.json"):
         load(tmp_path)
     for config_file in ("a.yaml", "configs/quickstart.yaml", Path("configs/quickstart.yml")):
-        with pytest.raises(UserError, match=r"a config's name; wanted a run's folder, .*or the name x, its `run:`"):
+        with pytest.raises(UserError, match="found the name of a config; wanted a run's folder, .*or its name, x"):
             load(config_file)
 
 
@@ -203,8 +203,8 @@ def test_a_table_as_parquet_with_its_intervals(run_folder: Path, here: Command, 
     ("arguments", "message"),
     [
         (["report", "{run}", "--table", "9"], "no table 'table9'"),
-        (["report", "{run}", "--format", "parquet"], "Say where it goes"),
-        (["report", "{run}", "-o", "a.docx"], "nothing is known of '.docx'"),
+        (["report", "{run}", "--format", "parquet"], "found no file to write to"),
+        (["report", "{run}", "-o", "a.docx"], "found the suffix '.docx'"),
         (["compare", "Text+Click", "Click only"], "names no run's folder"),
         (["compare", "{run}", "{run}:Click only"], "several methods; wanted one of: Click only, Text+Click"),
         (["compare", "{run}:Gone", "{run}:Click only"], "has no 'Gone'"),

@@ -75,6 +75,6 @@ def test_a_run_within_a_budget_is_marked_as_a_part_and_says_what_it_finds(
     images = harness.load(tmp_path / "timed")["image_id"].nunique()
     assert f"--budget 1s: {images} of 40 images, about" in done.stdout
     assert f"LIMITED to {images} samples: Leaderboard" in done.stdout
-    assert f"known, slow (size) – steady (size): {images} images find a difference of 0.00 points" in done.stdout
+    assert f"known, slow (size) – steady (size): {images} images show a difference of 0.00 points" in done.stdout
     assert here("verify", tmp_path / "timed").returncode == 0
     assert "found '1x'" in here("run", path, "--budget", "1x").stderr

@@ -97,9 +97,9 @@ def test_plan_says_what_is_not_known_yet_and_what_rows_tell(
     path = written(tmp_path / "planned.yaml", methods=[STEADY, WIDE])
     plan = ["plan", path, "--runs", tmp_path, "--detect", 0.5]
     before = here(*plan)
-    assert before.returncode == 0 and "steady and another method have no rows on toys yet" in before.stdout
+    assert before.returncode == 0 and "found no rows of steady and another method on toys yet" in before.stdout
     assert here("run", path, "--runs", tmp_path).returncode == 0
     after = here(*plan).stdout
     assert "0.5 points need" in after and "steady (size) – wide (size)" in after and "no rows" not in after
     no_iou = here(*plan, "--set", "metrics=[boundary_iou]", "--set", "run=other")
-    assert (no_iou.returncode, "lacks iou" in no_iou.stderr) == (2, True)
+    assert (no_iou.returncode, "found no iou among" in no_iou.stderr) == (2, True)
