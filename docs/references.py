@@ -19,6 +19,7 @@ from harness.config import click_protocol, method_entry, recipe, run_config, wor
 from harness.config.parts import Model, Plugin
 from harness.plugins.annotations import default_in_words, in_words
 from harness.plugins.docstrings import entries, prose, section
+from harness.plugins.kinds import KINDS
 
 DOCS = Path(__file__).resolve().parent
 
@@ -87,14 +88,22 @@ def keys(model: type[BaseModel]) -> dict[str, tuple[str, str, str]]:
     """
     said = entries(model, "Attributes")
     hints = get_type_hints(model, include_extras=True)
-    return {name: (_linked(hints[name]), _default(field), said[name]) for name, field in model.model_fields.items()}
+    return {
+        name: (_linked(hints[name], name), _default(field), said[name]) for name, field in model.model_fields.items()
+    }
 
 
-def _linked(annotation: Any) -> str:
-    """The type in words; the name of a model becomes a link to its section."""
+def _linked(annotation: Any, key: str) -> str:
+    """The type in words; the name of a model becomes a link to its section.
+
+    `Plugin` is the type of several kinds of plugins. A key is called as its kind, `loggers` or `learner`, so it tells
+    which kind it takes.
+    """
     text = in_words(annotation)
+    kind = next((one.noun for one in KINDS.values() if key in (one.name, one.name.removesuffix("s"))), "plugin")
     for title, model, _ in MODELS:
-        text = re.sub(rf"\b{model.__name__}\b", f"[{title.lower()}](#{title.lower().replace(' ', '-')})", text)
+        shown = f"a {kind}" if model is Plugin else title.lower()
+        text = re.sub(rf"\b{model.__name__}\b", f"[{shown}](#{title.lower().replace(' ', '-')})", text)
     return text.replace("|", "\\|")
 
 

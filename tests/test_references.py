@@ -11,6 +11,7 @@ import yaml
 import harness
 from docs import references
 from harness.config.parts import Model
+from harness.config.recipe import Recipe
 from harness.config.run_config import RunConfig, load_run
 
 DOCS = Path(references.DOCS)
@@ -48,6 +49,8 @@ def test_a_key_has_its_type_its_default_and_a_line() -> None:
     keys = references.keys(RunConfig)
     assert keys["max_failures"][:2] == ("number, from 0, to 1", "`0.05`")
     assert keys["methods"][0] == "list of [a method](#a-method), at least 1 of them" and keys["run"][1] == "needed"
+    assert keys["loggers"][0] == "list of [a logger](#a-plugin)" and "[a data set](#a-plugin)" in keys["datasets"][0]
+    assert references.keys(Recipe)["learner"][0] == "[a learner](#a-plugin)"
     assert keys["limit"][:2] == ("whole number, above 0 or null", "`null`") and all(text for *_, text in keys.values())
 
 

@@ -20,7 +20,7 @@ class Model(BaseModel):
 
 
 class Plugin(Model):
-    """A plugin by name, with its constructor's arguments.
+    """A data set, a learner or a logger, by its name, with its constructor's arguments.
 
     Attributes:
         name: The file's name in its folder, an entry point, or module:Class.

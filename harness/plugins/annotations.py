@@ -23,12 +23,15 @@ PLAIN = {
 SIGNS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}", "min_length": "at least {} of them"}
 """A constraint's attribute -> its wording."""
 
+SIGNS_OF_TEXT = SIGNS | {"min_length": "of length {} or more"}
+"""The wording for a text, which is no list."""
+
 
 def in_words(annotation: Any) -> str:
     """Describes the values that may be written for a parameter or a key of this annotation."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return ", ".join([in_words(inner[0]), *_limits(inner[1:])])
+        return ", ".join([in_words(inner[0]), *_limits(inner[1:], SIGNS_OF_TEXT if inner[0] is str else SIGNS)])
     if origin is Literal:
         return " or ".join(f"`{one}`" if isinstance(one, str) else str(one) for one in inner)
     if origin in (Union, types.UnionType):
@@ -55,7 +58,7 @@ def default_in_words(default: Any) -> str:
     return str(default) if str(default) else '""'
 
 
-def _limits(constraints: Sequence[Any]) -> list[str]:
+def _limits(constraints: Sequence[Any], signs: Mapping[str, str]) -> list[str]:
     """`from 0`, `above 0` of pydantic's `Field(ge=0)`."""
     found = [one for constraint in constraints for one in (*getattr(constraint, "metadata", ()), constraint)]
-    return [said.format(getattr(one, sign)) for one in found for sign, said in SIGNS.items() if hasattr(one, sign)]
+    return [said.format(getattr(one, sign)) for one in found for sign, said in signs.items() if hasattr(one, sign)]
