@@ -29,7 +29,7 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str = "iou", same_clicks: b
 
 
 def mean_gain(pairs: pd.DataFrame) -> Gain:
-    """The mean of `gain`, with its 95 % interval, images being drawn anew."""
+    """The mean of `gain`, with its 95 % interval, from resampled images."""
     if pairs.empty:
         return NO_GAIN
     pairs = by_instance(pairs)

@@ -58,7 +58,7 @@ def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", interv
         rows: The rows of a run; `at_click` of them to summarise an earlier click.
         by: Columns of the rows that name a group; each instance may be in a group once.
         metric: A metric of the rows, by its column.
-        intervals: Whether to add the means' 95 % intervals, images being drawn anew.
+        intervals: Whether to add the means' 95 % intervals, from resampled images.
 
     Raises:
         UserError: No such column or metric, or a group would hold an instance twice; as `FinalClicks.of`.
@@ -248,8 +248,8 @@ def _refuse_several(rows: pd.DataFrame, by: list[str]) -> None:
     if rows.duplicated(list(dict.fromkeys([*by, *INSTANCE]))).any():
         apart = [column for column in ("method", "ranking") if column not in by and rows[column].nunique() > 1]
         raise UserError(
-            f"summaries: a mean would mix several of {', '.join(apart)}; wanted each instance once. "
-            f"Group by {' and '.join(apart)} too, or keep the rows of one."
+            f"summaries: a mean would mix several of {', '.join(apart)}; wanted each instance once. Group by "
+            f"{' and '.join(apart)} as well, or keep the rows of only one."
         )
 
 

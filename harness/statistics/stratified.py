@@ -22,7 +22,7 @@ from harness.statistics.resampling import interval_of_means
 
 
 def stratified(rows: pd.DataFrame, value: str, strata: pd.Series[Any], weights: Mapping[Any, float]) -> Gain:
-    """The sum over the strata of weight times mean, with its 95 % interval, images being drawn anew.
+    """The sum over the strata of weight times mean, with its 95 % interval, from resampled images.
 
     To first order, the sum over drawn images differs from the sum over all images by the influences of the drawn ones.
     An image's influence is, in each stratum, the weight times how far the image's values lie above the stratum's mean,
