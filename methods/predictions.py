@@ -47,7 +47,10 @@ class Predictions(Method):
 
     def _answer(self, prompt: Prompt, size: tuple[int, int]) -> Prediction:
         if not prompt.instance:
-            raise ValueError(f"{self.file.name} has masks of a data set's instances alone; `score` and `run` ask so.")
+            raise ValueError(
+                f"{self.file.name} has masks only for instances of a data set; found a prompt without one. Use "
+                "`score` or `run`."
+            )
         found = self.results.of(prompt.instance, prompt.draw, len(prompt.clicks))
         if not found:
             raise ValueError(f"{self.file.name} has no mask of instance '{prompt.instance}'{self._after(prompt)}.")

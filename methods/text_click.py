@@ -78,8 +78,8 @@ class TextClick(PromptedDeepLab):
             # mask. A single call has no data set to take names from: the checkpoint's stand in, if it has any.
             if not self.contrast.names(()) and self.contrast.choice in ("dataset", "present"):
                 warnings.warn(
-                    f"{self.checkpoint} does not say which names it was trained with: the text is contrasted with "
-                    "none, unlike the rows of a run. Give `vocabulary`.",
+                    f"{self.checkpoint} does not say which names it was trained with. So the text is contrasted with "
+                    "no other names, as it would be in a run. Give `vocabulary`.",
                     stacklevel=2,
                 )
             return super().predict(image, click, text)

@@ -141,7 +141,10 @@ def test_what_clicks_would_be_made_plays_no_part(tmp_path: Path) -> None:
             "'steady, none' is asked with .* needs a click",
         ),
         ({"text": "none"}, r"'words' is asked with clicks\.max_clicks: 0 and text: none; wanted a click or words"),
-        ({"clicks": {"max_clicks": 0, "draws": 3}}, r"clicks\.draws: found 3; without clicks every draw is the same"),
+        (
+            {"clicks": {"max_clicks": 0, "draws": 3}},
+            r"clicks\.draws: found 3; wanted 1, since every draw is the same without clicks",
+        ),
         ({"clicks": {"max_clicks": -1}}, r"clicks\.max_clicks"),
     ],
 )

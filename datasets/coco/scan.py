@@ -52,9 +52,9 @@ LONGEST_ID = 255
 _BEGINNING = 4096
 _OTHERS = {
     "a pointer of Git LFS, and the file itself is elsewhere (`git lfs pull`)": rb"version https://git-lfs",
-    "a page of the web, and no JSON": rb"\s*<",
+    "a web page, not JSON": rb"\s*<",
     "a list, as COCO's results and other tools' own exports are": rb"\s*\[",
-    "LabelMe's file of one picture, and COCO's form joins several": rb'\s*\{\s*"version"[^\[]*"shapes"\s*:',
+    "LabelMe's file of one picture; COCO's format joins all pictures": rb'\s*\{\s*"version"[^\[]*"shapes"\s*:',
 }
 """A description of a wrong file -> how such a file begins, as a regular expression."""
 

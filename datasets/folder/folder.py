@@ -55,8 +55,8 @@ class Folder(Dataset):
             )
         if masks == "index" and (root / "initial").exists():
             raise UserError(
-                f"datasets/folder/folder.py: found {root / 'initial'} and masks='index'; wanted a mask file "
-                f"an instance, masks='binary', where these start from masks. Split the index masks, or remove "
+                f"datasets/folder/folder.py: found {root / 'initial'} and masks='index'; wanted one mask file per "
+                "instance, masks='binary', if instances start from masks. Split the index masks, or remove "
                 f"`initial`. {_LAYOUT}"
             )
 
@@ -101,7 +101,7 @@ class Folder(Dataset):
         for folder in (path for path in paths if path.is_dir()):
             name = unicodedata.normalize("NFC", folder.name)
             if name in files or self.masks == "index":
-                wanted = "either" if name in files else "one file an image, since masks is 'index'"
+                wanted = "either" if name in files else "one file per image, since masks is 'index'"
                 raise UserError(
                     f"datasets/folder/folder.py: found {folder} and {folder_name}/{name}.*; wanted {wanted}."
                 )

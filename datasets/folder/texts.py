@@ -49,8 +49,8 @@ def read_texts(path: Path, stems: Mapping[str, str]) -> dict[str, dict[str, Word
         # The same for a category: its first row says whether it is seen, and all others must agree.
         if (first := seen.setdefault(words.category, words)).seen is not words.seen and words.category:
             raise UserError(
-                f"{where}: found seen={row['seen']!r} for '{words.category}', unlike {first.where}; "
-                "wanted one answer a category."
+                f"{where}: found seen={row['seen']!r} for '{words.category}', unlike {first.where}; wanted one "
+                "answer per category."
             )
     return texts
 

@@ -50,5 +50,8 @@ def read_indices(path: Path) -> Indices:
             "wanted a PNG with a palette or 8-bit grey, whose values are numbers. Fetch the original file."
         )
     if turn != 1:
-        raise ValueError(f"{path}: found EXIF orientation {turn}; wanted none. Save the mask the way the picture lies.")
+        raise ValueError(
+            f"{path}: found EXIF orientation {turn}; wanted none. Save the mask without orientation, turned as its "
+            "picture is."
+        )
     return indices

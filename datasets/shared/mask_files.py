@@ -64,13 +64,13 @@ def one_channel(path: Path, colours: Image) -> Values:
         ValueError: The channels differ.
     """
     if (colours != colours[:, :, :1]).any():
-        raise refused(path, "colours", "grey, or a palette: a number a pixel")
+        raise refused(path, "colours", "grey or a palette, with one number per pixel")
     return colours[:, :, 0].copy()
 
 
 def refused(path: Path, found: str, wanted: str) -> ValueError:
     """The error of a mask that could be meant in two ways."""
-    return ValueError(f"{path}: found {found}; wanted {wanted}. Save the mask anew.")
+    return ValueError(f"{path}: found {found}; wanted {wanted}. Save the mask again in this form.")
 
 
 def _check_edge(path: Path, colours: Image) -> None:
@@ -99,7 +99,7 @@ def _decoded(path: Path) -> PIL.Image.Image:
     if kind not in _LOSSLESS:
         raise refused(path, f"a {kind}", "a PNG: other formats change values along every edge")
     if pages > 1:
-        raise refused(path, f"{pages} pages", "one image a file")
+        raise refused(path, f"{pages} pages", "one image per file")
     if turn != 1:
         raise refused(path, f"EXIF orientation {turn}, by which viewers turn it", "the mask as it is stored")
     return image

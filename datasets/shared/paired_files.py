@@ -149,7 +149,7 @@ def by_stem(dataset: str, paths: Iterable[Path], suffixes: Sequence[str]) -> dic
             raise UserError(f"{where}; wanted a name in UTF-8. Rename it.")
         if found.setdefault(stem, path) is not path:
             raise UserError(
-                f"{where} and {found[stem].name!r}; wanted one file a name, whatever the suffix. Rename one of them."
+                f"{where} and {found[stem].name!r}; wanted one file per name, whatever its suffix. Rename one of them."
             )
     return found
 

@@ -87,13 +87,13 @@ def ids_in(path: Path) -> tuple[str, ...]:
     try:
         ids = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: found no list that can be read ({error}); wanted image ids, one a line.") from error
+        raise UserError(f"{path}: found no list that can be read ({error}); wanted image ids, one per line.") from error
     if not ids:
-        raise UserError(f"{path}: found no image id; wanted one a line. Fetch the file again.")
+        raise UserError(f"{path}: found no image id; wanted one per line. Fetch the file again.")
     seen: set[str] = set()
     for image_id in ids:
         if set(image_id) & set("/\\~\0"):
-            raise UserError(f"{path}: found '{image_id[:60]}'; wanted an image id such as 2007_000033, one a line.")
+            raise UserError(f"{path}: found '{image_id[:60]}'; wanted image ids such as 2007_000033, one per line.")
         if image_id in seen:
             raise UserError(f"{path}: found {image_id} twice; wanted every image once. Delete the second line.")
         seen.add(image_id)

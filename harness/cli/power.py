@@ -56,7 +56,7 @@ def say_detect(store: Store, asked: RunConfig, points: float) -> None:
     found = known_powers(store, asked)
     if found:
         listing = Table(
-            "Data set", "Methods", "Difference", "Spread", "Images so far", "find", f"{points:g} points need"
+            "Data set", "Methods", "Difference", "Spread", "Images so far", "show", f"{points:g} points need"
         )
         for one in found:
             needed = one.images_for(points / 100)

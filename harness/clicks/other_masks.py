@@ -72,7 +72,7 @@ def masks_of(run: Path, method: str, ranking: str = "", dataset: str = "", sha25
             "Correct `run`, or finish it with `python -m harness run`."
         )
     if sha256 and places.sha256(path) != sha256:
-        raise UserError(f"rough/v1: {path} is another file than when this run was planned. Give this run another name.")
+        raise UserError(f"rough/v1: {path} has changed since this run was planned. Give this run another name.")
     return _read(path, places.file_state(path), method, ranking, dataset)
 
 
@@ -112,7 +112,7 @@ def _check_unaltered(path: Path) -> None:
     if places.sha256(path) != wanted:
         raise UserError(
             f"rough/v1: {path} is not the file that manifest.json describes: it was altered, or a run was killed "
-            f"while it wrote it. Write it anew: python -m harness report {path.parent}"
+            f"while it wrote it. Write it again: python -m harness report {path.parent}"
         )
 
 

@@ -53,7 +53,7 @@ def _read(path: Path, digest: str, reader: Callable[..., Prompts], *options: str
         UserError: Its content has changed since the config was read.
     """
     if digest and _digest(path) != digest:
-        raise UserError(f"{path}: it is another one than when the run was planned. Start the run again.")
+        raise UserError(f"{path}: it has changed since the run was planned. Start the run again.")
     return reader(path, *options)
 
 

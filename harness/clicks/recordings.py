@@ -39,7 +39,9 @@ def files_of(path: Path) -> list[Path]:
     """
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path] if path.is_file() else []
     if not files:
-        raise UserError(f"{path}: no recordings; wanted a .parquet file, or a folder of them, as try --record writes.")
+        raise UserError(
+            f"{path}: no recordings; wanted a .parquet file, or a folder of them, as `try --record FOLDER` writes."
+        )
     return files
 
 

@@ -217,9 +217,11 @@ def _tried(name: str, options: Mapping[str, Any], draw: int = 0) -> tuple[Click,
     # A partner that overlaps the object, for the rules that click into two at once.
     whole = Instance("whole", left | right, "pair")
     at = Situation(sample, instances[0], (), None, np.random.default_rng(draw), draw, whole)
-    with blamed(f"{name} cannot be asked"):
+    with blamed(f"{name} cannot be tried"):
         try:
             made: tuple[Click, ...] = rule(at, **options)
         except NoClickError as error:
-            raise UserError(f"{error} That was an image of 48 x 64 pixels with two objects; ask for less.") from error
+            raise UserError(
+                f"{error} It was tried on an image of 48 x 64 pixels with two objects; ask for less."
+            ) from error
     return made

@@ -151,7 +151,9 @@ def check_paths(kind: str, entry: Plugin, wanted: frozenset[str]) -> None:
     paths = files.paths(kind, entry.name, entry.params)
     absent = [f"{key}={paths[key]}" for key in sorted(wanted) if not _is_there(paths[key])]
     if absent:
-        raise UserError(f"'{label(entry)}': found nothing at {', '.join(absent)}; the driver does. {REMEDY}")
+        raise UserError(
+            f"'{label(entry)}': found {', '.join(absent)} on the driver's machine, but not on this one. {REMEDY}"
+        )
 
 
 def unopened(dataset: Dataset, sample_id: str) -> str:

@@ -82,25 +82,25 @@ class Capacity:
         if not any(all(node.get(kind, 0) >= wanted for kind, wanted in asked.items()) for node in self.nodes):
             raise UserError(
                 f"cluster: a worker of '{label(method)}' asks for {readable(asked)}; the cluster has "
-                f"{readable(self.total)}, on no node all of that. Lower `cpus`, `gpus` or `resources`, or join a "
-                "larger one (--address)."
+                f"{readable(self.total)}, but no single node has enough. Lower `cpus`, `gpus` or `resources`, or "
+                "join a larger one (--address)."
             )
 
     def none_left(self, method: MethodEntry) -> UserError:
         """The error where the nodes that a method's workers fit on are gone and did not come back in time."""
         return UserError(
-            f"cluster: the nodes that a worker of '{label(method)}' fits on, which asks for "
-            f"{readable(self.asked(method))}, are gone, and none came within {PLACE_TIMEOUT_S} s. The cluster has "
-            f"{readable(self.total)}. What is done is kept: bring the nodes back and give the same command."
+            f"cluster: a worker of '{label(method)}' asks for {readable(self.asked(method))}. The nodes with room "
+            f"for it are gone, and no other came within {PLACE_TIMEOUT_S} s. The cluster has {readable(self.total)}. "
+            "What is done is kept: bring the nodes back and give the same command."
         )
 
     def none_free(self, wanted: str) -> UserError:
         """The error where no worker got its place in time."""
         free = readable(ray.available_resources())
         return UserError(
-            f"cluster: {wanted} within {PLACE_TIMEOUT_S} s. The cluster has {readable(self.total)}; free "
-            f"are {free}. If others hold the rest, wait for them or lower `workers`. If nobody does, processes start "
-            "too slowly there, as from a cold network disk: give the command again, or see Ray's logs in /tmp/ray."
+            f"cluster: {wanted} within {PLACE_TIMEOUT_S} s. The cluster has {readable(self.total)}; free are {free}. "
+            "If others hold the rest, wait for them or lower `workers`. If nobody does, processes start too slowly "
+            "there, for example from a slow network disk: give the command again, or see Ray's logs in /tmp/ray."
         )
 
 

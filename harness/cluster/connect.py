@@ -99,10 +99,11 @@ def _not_joined(error: Exception, named: str | None) -> UserError:
     told = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, AuthenticationError):
         at = named or "this machine"
-        return UserError(f"cluster: Ray at {at} wants a token, and found none ({error.message}). {head.TOKEN}")
+        return UserError(f"cluster: Ray at {at} requires a token; found none ({error.message}). {head.TOKEN}")
     if "Version mismatch" in told:  # Ray's client finds it late, and raises a bare RuntimeError.
         return UserError(
-            f"cluster: another Python or Ray at {named}: {told} Ray demands the same everywhere (docs/clusters.md)."
+            f"cluster: found another version of Python or Ray at {named}: {told} Wanted the same versions "
+            "everywhere, which Ray requires (docs/clusters.md)."
         )
     if named:
         return UserError(f"cluster: the Ray cluster at {named} cannot be joined ({told}). {head.remedy(named)}")
@@ -162,8 +163,9 @@ def check_kept(folder: Folder) -> None:
     """
     if folder.local and goes_with_the_job(folder.local):
         raise UserError(
-            f"{folder}: lies in Ray's copy of the checkout, which goes with the job. Wanted a folder that all nodes "
-            'share, or a bucket: ray job submit --runtime-env-json \'{"env_vars": {"HARNESS_RUNS": "/mnt/runs"}}\' ...'
+            f"{folder}: lies in Ray's copy of the checkout, which is deleted after the job. Wanted a folder that all "
+            "nodes share, or a bucket: ray job submit --runtime-env-json "
+            f'\'{{"env_vars": {{"HARNESS_RUNS": "/mnt/runs"}}}}\' ...'
         )
 
 

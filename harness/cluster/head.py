@@ -23,8 +23,8 @@ from harness.structures import UserError
 ANSWERS_S = 10
 CLIENT = "ray://"
 TOKEN = (
-    "Ray shows one where RAY_AUTH_MODE=token is set and the cluster's token lies in ~/.ray/auth_token or in "
-    "RAY_AUTH_TOKEN, on every node (docs/clusters.md, By hand)."
+    "On every node, set RAY_AUTH_MODE=token and put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN "
+    "(docs/clusters.md, By hand)."
 )
 
 
@@ -96,12 +96,12 @@ def check_code(code: grpc.StatusCode, named: str, as_client: bool) -> None:
         UserError: The token was refused, or what listens there does not speak gRPC.
     """
     if code is grpc.StatusCode.UNAUTHENTICATED:
-        raise UserError(f"cluster: the head at {named} wants a token, and was shown none or another. {TOKEN}")
+        raise UserError(f"cluster: the head at {named} requires a token; found none or a wrong one. {TOKEN}")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED):
-        port = "10001, of `ray start --head`'s client server" if as_client else "6379, of `ray start --head`"
+        port = "10001 for the client server of `ray start --head`" if as_client else "6379 for `ray start --head`"
         raise UserError(
-            f"cluster: what listens at {named} does not answer as a head of Ray's ({code.name}). Wanted its port, by "
-            f"default {port}."
+            f"cluster: what answers at {named} is not the head of a Ray cluster ({code.name}). Wanted the head's "
+            f"port, by default {port}."
         )
 
 
@@ -117,6 +117,7 @@ def check_versions(ray_version: str, python_version: str, named: str) -> None:
     except RuntimeError as error:
         raise UserError(
             f"cluster: found Ray {ray_version} and Python {python_version} at {named}; wanted Ray {ray.__version__} "
-            f"and Python {platform.python_version()}, those of this process: Ray demands the same everywhere. Give "
-            "the command with the cluster's Python and Ray, or start the cluster with these (docs/clusters.md)."
+            f"and Python {platform.python_version()}, as in this process, since Ray requires the same versions "
+            "everywhere. Give the command with the cluster's Python and Ray, or start the cluster with these "
+            "(docs/clusters.md)."
         ) from error

@@ -82,7 +82,7 @@ class Host:
             said = f"'{self.named}': {said_by(error.cause)}"
             answer.set_exception(UserError(said) if mendable else HostError(said))
         except Exception as error:
-            why = "is starting anew" if isinstance(error, ActorUnavailableError) else f"ended ({said_by(error)[:300]})"
+            why = "is starting again" if isinstance(error, ActorUnavailableError) else f"ended ({said_by(error)[:300]})"
             answer.set_exception(HostError(f"'{self.named}': its process in the cluster {why}. Ask again in a moment."))
 
 

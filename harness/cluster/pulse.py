@@ -60,7 +60,7 @@ class Pulse:
             return
         self._check_head()
         if not self.ask(lambda: alive(self.home)):
-            raise lost(f"the node that this process works on, {self.home}, is no longer part of it")
+            raise lost(f"the node of this process, {self.home}, is no longer part of the cluster")
         self.looked = time.monotonic()
 
     def ask(self, call: Callable[[], T]) -> T:

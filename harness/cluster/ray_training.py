@@ -144,8 +144,8 @@ def _blame_deaths(error: WorkerGroupError) -> None:
     if deaths:
         last = next(iter(str(deaths[0]).splitlines()), type(deaths[0]).__name__).rstrip(".")
         raise UserError(
-            f"training: workers died {RESTARTS + 1} times, the last one so: {last}. Look for lack of memory or a node "
-            "that fails; the same command goes on from the last state."
+            f"training: workers died {RESTARTS + 1} times, the last time with: {last}. Look for lack of memory or a "
+            "node that fails; the same command goes on from the last state."
         ) from error
 
 
@@ -175,7 +175,7 @@ def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
             # True in one round of every WARN_EVERY_S.
             if quiet_s and quiet_s % WARN_EVERY_S < _NEWS_EVERY_S:
                 free = readable(ray.available_resources())
-                _log.warning("training: none of %s has begun for %.0f s; free: %s.", waits_for, quiet_s, free)
+                _log.warning("training: none of %s has begun after %.0f s; free: %s.", waits_for, quiet_s, free)
             try:
                 for progress in news:
                     report(progress)

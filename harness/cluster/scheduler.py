@@ -297,7 +297,7 @@ class Cluster:
             return
         if self.trials.opens(shard.dataset, shard.sample_ids[0]):
             what = f"'{label(shard.dataset)}', image '{shard.sample_ids[0]}'"
-            said = f"{what}: {reason} The driver opens it. {REMEDY}"
+            said = f"{what}: {reason} The driver's machine can open it. {REMEDY}"
             raise complaint(said, slot.node, self.home)
 
     def _take_arrived(self) -> Iterator[Outcome]:
@@ -314,9 +314,9 @@ class Cluster:
                 yield from self._done(slot, next(iter(slot.calls)), slot.unseen)
             elif time.monotonic() - slot.busy_since > ARRIVES_S:
                 said = (
-                    f"{self.store.folder / file}: written by worker {worker}; the driver, on {self.home}, does not "
-                    "find it there. Wanted one folder for all nodes: name a disk they share, or a bucket, with --runs "
-                    "or HARNESS_RUNS."
+                    f"{self.store.folder / file}: worker {worker} wrote this file, but the driver, on {self.home}, "
+                    "does not find it there. Wanted one folder for all nodes: name a disk that they share, or a "
+                    "bucket, with --runs or HARNESS_RUNS."
                 )
                 raise complaint(said, slot.node, self.home)
 
@@ -348,7 +348,7 @@ class Cluster:
         if self.slots:
             slot = self.slots[0]
             raise self.capacity.none_free(
-                f"no worker of '{slot.method}', which asks for {readable(slot.asked)}, got its place"
+                f"no worker of '{slot.method}', which asks for {readable(slot.asked)}, could be started"
             )
 
     def _bury(self, slot: Slot, reason: str, outside: bool = False) -> Iterator[Outcome]:

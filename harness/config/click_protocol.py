@@ -108,19 +108,19 @@ def checked_clicks(clicks: Clicks, where: str) -> Clicks:
     # A protocol of 3 clicks with a rule that makes 2 a round would end in the middle of a round.
     if clicks.max_clicks % a_round:
         raise UserError(
-            f"{where}.max_clicks: found {clicks.max_clicks}; {clicks.strategy} with these options makes {a_round} "
-            f"clicks a round: wanted {a_round} or a multiple of it."
+            f"{where}.max_clicks: found {clicks.max_clicks}; wanted {a_round} or a multiple of it, since "
+            f"{clicks.strategy} with these options makes {a_round} clicks per round."
         )
     if asks_for_pairs(clicks.strategy) and clicks.max_clicks > a_round:
         raise UserError(
-            f"{where}.max_clicks: found {clicks.max_clicks}; {clicks.strategy} makes the {a_round} that two objects "
-            f"share, and later ones would be for one of them: wanted {a_round}."
+            f"{where}.max_clicks: found {clicks.max_clicks}; wanted {a_round}, since {clicks.strategy} makes only "
+            "the clicks that two objects share."
         )
     differ = draws_differ(clicks.strategy, options) or _begins_differ(clicks)
     if clicks.draws > 1 and (asks_for_pairs(clicks.strategy) or not differ):
         raise UserError(
-            f"{where}.draws: found {clicks.draws}; {clicks.strategy} with these options makes the same clicks in every "
-            "draw, and asking again would tell nothing: wanted 1, or a strategy that draws, such as paper/v1."
+            f"{where}.draws: found {clicks.draws}; wanted 1, since {clicks.strategy} with these options makes the "
+            "same clicks in every draw. For several draws choose a strategy that draws its clicks, such as paper/v1."
         )
     return clicks.model_copy(update={"options": options})
 
@@ -161,9 +161,9 @@ def check_takes(clicks: Clicks, method: type[Method], where: str) -> None:
     rule = STARTS[clicks.start.rule]
     if rule.gives not in method.takes:
         raise UserError(
-            f"{where} is asked with clicks.start: {clicks.start.rule}, which fills in a prompt's `{rule.gives}`, and "
-            "the method does not take that (`takes` in its class). Give it `clicks:` of its own, or ask one that does: "
-            f"{rule.taken_by}."
+            f"{where} is asked with clicks.start: {clicks.start.rule}, which fills in a prompt's `{rule.gives}`, "
+            "which this method does not take (`takes` in its class). Give it `clicks:` of its own, or use a method "
+            f"that takes it: {rule.taken_by}."
         )
 
 
@@ -177,5 +177,5 @@ def _begins_differ(clicks: Clicks) -> bool:
 def _no_clicks(clicks: Clicks, where: str) -> Clicks:
     """A protocol without clicks. It keeps no strategy, so configs that differ only in the strategy have equal rows."""
     if clicks.draws > 1 and not _begins_differ(clicks):
-        raise UserError(f"{where}.draws: found {clicks.draws}; without clicks every draw is the same: wanted 1.")
+        raise UserError(f"{where}.draws: found {clicks.draws}; wanted 1, since every draw is the same without clicks.")
     return Clicks(max_clicks=0, draws=clicks.draws, start=clicks.start)

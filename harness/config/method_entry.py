@@ -112,7 +112,10 @@ class MethodEntry(Plugin):
             return [self]
         if self.train is None or "checkpoint" in self.params:
             found = "no `train`" if self.train is None else "a checkpoint under `params`"
-            raise UserError(f"{where}.seeds: found {found}; wanted a recipe, and the checkpoints that it makes.")
+            raise UserError(
+                f"{where}.seeds: found {found}; wanted `train:` with a recipe, and no `checkpoint`: each seed trains "
+                "one of its own."
+            )
         return [self._with_seed(self.train, seed) for seed in self.seeds]
 
     def _with_seed(self, train: Recipe, seed: int) -> MethodEntry:
@@ -197,15 +200,15 @@ def _check_evaluated(entry: MethodEntry, train: KnownRecipe, where: str) -> None
     named = places.located(str(entry.params["checkpoint"]))
     if named.resolve() != train.output.resolve():
         raise UserError(
-            f"{where}: found {entry.params['checkpoint']}, but `train` saves {train.saved_as}: another file than the "
-            "trained one would be asked. Leave it out, or name it as the recipe's `checkpoint`."
+            f"{where}: found {entry.params['checkpoint']}; wanted {train.saved_as}, where `train` saves the weights. "
+            "Leave it out, or write it as the recipe's `checkpoint`."
         )
 
 
 def _trained_on(trained: TrainedOn, where: str) -> TrainedOn:
     datasets = [resolved(entry, "datasets", f"{where}.datasets[{i}]") for i, entry in enumerate(trained.datasets)]
     if trained.images and not places.located(trained.images).is_file():
-        raise UserError(f"{where}.images: no file {trained.images}; wanted one of image keys, one a line.")
+        raise UserError(f"{where}.images: no file {trained.images}; wanted a file of image keys, one per line.")
     try:
         classes = class_splits.seen_names(trained.classes)
     except UserError as error:

@@ -232,9 +232,9 @@ def _check_looking(path: Path, config: RunConfig, methods: Sequence[MethodEntry]
         given = {key: default for key, (_, default) in parameters.parameters_of(cls).items()} | dict(method.params)
         if not cls.has_clip(given):
             raise UserError(
-                f"{asked} by the method's own CLIP, and {method.name} has none with these params. Give it a `text:` of "
-                "its own, or ask a method with a CLIP: text_click with the saliency maskclip, or sam with clip or a "
-                "saliency among its `rankings`."
+                f"{asked} by the method's own CLIP, and {method.name} has none with these params. Give it a `text:` "
+                "of its own, or use a method with a CLIP: text_click with the saliency maskclip, or sam with clip or "
+                "a saliency among its `rankings`."
             )
 
 
@@ -260,7 +260,8 @@ def _check_labels(path: Path, key: str, entries: Sequence[Plugin]) -> None:
     for index, name in enumerate(labels):
         if name in labels[:index]:
             raise UserError(
-                f"{path}, {key}[{index}]: a second '{name}'. Give one of them a `label:` of its own: rows go by it."
+                f"{path}, {key}[{index}]: a second '{name}'. Give one of them a `label:` of its own, which tells "
+                "their rows apart."
             )
 
 
@@ -274,9 +275,9 @@ def _check_checkpoints(path: Path, methods: Sequence[MethodEntry]) -> None:
         other, there = first.setdefault(train.output.resolve(), (method, train))
         if there.key != train.key:
             raise UserError(
-                f"{path}, methods: '{label(other)}' and '{label(method)}' are trained by different recipes to one "
-                f"checkpoint, {train.saved_as}, and would pass for each other. Give one of them another `checkpoint`, "
-                "or leave it out: each then has a file of its own."
+                f"{path}, methods: '{label(other)}' and '{label(method)}' have different recipes that save to one "
+                f"checkpoint, {train.saved_as}. Give one of them another `checkpoint`, or leave it out: each then "
+                "has a file of its own."
             )
 
 

@@ -39,7 +39,9 @@ class Words:
         """
         found = self.rows.get(name, {}).get(kind)
         if not found:
-            raise ValueError(f"no {kind} of '{name}' in the words file; add one (`text: {{words: my.csv}}`)")
+            raise ValueError(
+                f"no {kind} for '{name}' in the words file; write one in a file of your own (`text: {{words: my.csv}}`)"
+            )
         return found
 
 
@@ -135,7 +137,7 @@ def best_around_click(asked: Asked) -> str | None:
         ValueError: The data set names no classes.
     """
     if not asked.vocabulary:
-        raise ValueError("the data set names no classes among which one could be guessed")
+        raise ValueError("the data set names no classes to guess from")
     best = max(range(len(asked.vocabulary)), key=lambda at: asked.fits[at])
     return asked.words.said(asked.vocabulary[best])
 
@@ -144,7 +146,7 @@ def _wrong(asked: Asked, names: list[str]) -> str:
     # Names in the data set's order, so that one generator draws the same word everywhere; a set has no order.
     others = [name for name in names if name != asked.instance.category]
     if not others:
-        raise ValueError("no other class to name; this instance cannot be asked for with a wrong text")
+        raise ValueError("no other class to name, so there is no wrong text for this instance")
     return asked.words.said(others[int(asked.rng().integers(len(others)))])
 
 
@@ -166,7 +168,9 @@ def read_words(path: Path) -> Words:
                 if any(cells := [cell.strip() for cell in row]):
                     _add(rows, cells, f"{path}, line {reader.line_num}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); wanted a CSV of {', '.join(COLUMNS)}.") from error
+        raise UserError(
+            f"{path}: cannot be read ({error}); wanted a CSV with the columns {', '.join(COLUMNS)}."
+        ) from error
     return Words(rows)
 
 

@@ -60,11 +60,11 @@ def check(prediction: Prediction, size: tuple[int, int]) -> None:
     for ranking, scores in prediction.scores.items():
         if ranking in (ORACLE, SINGLE) or not isinstance(ranking, str):
             raise ValueError(
-                f"predict returned a ranking named {ranking!r}; wanted a text, but '{ORACLE}' or '{SINGLE}'."
+                f"predict returned a ranking named {ranking!r}; wanted a text other than '{ORACLE}' and '{SINGLE}'."
             )
         if np.shape(scores) != (len(masks),) or np.isnan(np.asarray(scores, np.float64)).any():
             raise ValueError(
-                f"ranking '{ranking}' scored {np.asarray(scores).tolist()}; wanted {len(masks)} numbers, one a mask."
+                f"ranking '{ranking}' scored {np.asarray(scores).tolist()}; wanted {len(masks)} numbers, one per mask."
             )
     if len(masks) > 1 and not prediction.scores:
         raise ValueError(f"predict returned {len(masks)} masks without scores; wanted at least one ranking of them.")

@@ -203,7 +203,7 @@ def _by_time(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, dataset
     if series:
         title = f"IoU by time, {dataset}"
         notes = ("Measured by the run's workers, on their machines.", *_left_out(lines))
-        x = "ms an instance, all its clicks, with its share of the image's encoding"
+        x = "ms per instance: all its clicks, and its share of the image's encoding"
         yield Chart(f"{BY_TIME}_{dataset}", dataset, title, "points", x, ("all",), tuple(series), notes)
 
 

@@ -153,7 +153,7 @@ def _all_fail(found: Answers) -> pd.Series[float]:
 
 RULES = (
     Rule("figure4", "Figure 4: saliency",
-         "of each class the object nearest to its class's median size, classes by that distance", ("text",), _usual),
+         "one object per class, the one nearest to the class's median size; nearest first", ("text",), _usual),
     Rule("figure5_text_right", "Figure 5: text and click right, click alone wrong",
          f"unseen classes; IoU of text and click at least {RIGHT}, of click alone below {WRONG}; largest gap first",
          ("text", "click"), _right_and_wrong("text", "click", lambda found: found.unseen)),
@@ -171,10 +171,11 @@ RULES = (
          f"below {WRONG}; largest gap first",
          ("text", "click"), _right_and_wrong("text", "click", _parts)),
     Rule("failures", "Nobody finds it",
-         f"every IoU below {FAILED}, the oracle's aside; the best of them smallest first", (), _all_fail),
+         f"every IoU below {FAILED}, except the oracle's; smallest best IoU first", (), _all_fail),
     Rule("figure9_saliency_right", "Figure 9: saliency right, mask wrong",
-         f"IoU of text and click below {WRONG}, smallest first; of as many most salient pixels as the object has, at "
-         "least half lie on it", ("text",), lambda found: found.role("text").where(found.role("text") < WRONG), True),
+         f"IoU of text and click below {WRONG}, smallest first; at least half of the n most salient pixels lie on "
+         "the object, which has n pixels",
+         ("text",), lambda found: found.role("text").where(found.role("text") < WRONG), True),
 )  # fmt: skip
 
 

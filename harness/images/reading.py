@@ -126,7 +126,7 @@ def read_rgb_of(path: Path, size: tuple[int, int], stated_in: Path) -> Image:
             if image.shape[:2] == size[::-1] and orientation(picture) in _EXCHANGES_SIDES:
                 todo = "Its EXIF orientation turns it to that size: save it turned, without orientation."
             elif image.shape[:2] == size[::-1]:
-                todo = "Height and width are exchanged there, or the picture was turned since."
+                todo = "Height and width are swapped there, or the picture was turned since."
         raise ValueError(
             f"{path}: found {image.shape[0]} x {image.shape[1]} (h x w); wanted {size[0]} x {size[1]}, as in "
             f"{stated_in}. {todo}"
@@ -142,15 +142,15 @@ def _hint(path: Path) -> str:
     others = [unquote(path.name), *(stem + other for other in (suffix.lower(), suffix.upper()))]
     others += [path.name.lower(), path.name.upper()]
     there = [name for name in others if name != path.name and path.with_name(name).is_file()] if path.name else []
-    return f" There is '{there[0]}': names must be equal, letter by letter." if there else ""
+    return f" There is '{there[0]}': the names must be equal, letter by letter." if there else ""
 
 
 def _check_orientation(path: Path, turn: int, shape: tuple[int, ...]) -> None:
     """Refuse a picture that viewers turn to another one of the same size: its masks may be drawn on either."""
     if turn in _KEEPS_SIDES or (turn in _EXCHANGES_SIDES and shape[0] == shape[1]):
         raise ValueError(
-            f"{path}: found EXIF orientation {turn}, by which viewers turn it; no one can tell which way its "
-            "masks are drawn. Save it the way the masks are, without orientation."
+            f"{path}: found EXIF orientation {turn}, by which viewers turn it; so it is not clear which way its "
+            "masks are drawn. Save it turned as the masks are, without orientation."
         )
 
 
@@ -170,7 +170,8 @@ def _check_depth(path: Path, largest: int) -> None:
     if 0 < largest < 1 << 12:
         raise ValueError(
             f"{path}: found 16 bits a channel and no value above {largest}: 12 bits or fewer, which would be shown "
-            "nearly black; wanted values up to 65535. Multiply them by 16 (12 bits) or 64 (10) and save the file anew."
+            "nearly black; wanted values up to 65535. Multiply them by 16 (12 bits) or 64 (10) and save the file "
+            "again."
         )
 
 

@@ -38,9 +38,9 @@ def check_answers(methods: Iterable[MethodEntry]) -> None:
             not count.
     """
     wrong = [
-        f"method '{label(method)}': its saliency is not that of its training: {said}. Wanted the same: the masks would "
-        "say little of the method. Correct it, or write `saliency_differs: footnote` beside `params`: every table then "
-        "says so."
+        f"method '{label(method)}': its saliency is not that of its training: {said}. Wanted the same saliency, "
+        "since with another the masks say little about the method. Correct it, or write `saliency_differs: footnote` "
+        "beside `params`: every table then says so."
         for method in methods
         if method.saliency_differs == "refuse" and (said := "; ".join(differing(method)))
     ]
@@ -73,14 +73,14 @@ def _spec(value: Any) -> Mapping[str, Any]:
 def _differing(at: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """The parameters that differ; one that a config does not name has its default."""
     if then["name"] != now["name"]:
-        yield f"{at}name: trained with {then['name']}, asked with {now['name']}"
+        yield f"{at}name: trained with {then['name']}, used with {now['name']}"
         return
     saliency = registry.find("saliency", now["name"])
     for key, (_, default) in parameters.parameters_of(saliency).items():
         before, after = (one["params"].get(key, default) for one in (then, now))
         # Incidental parameters, such as the device, change no map.
         if key not in saliency.incidental and not _same(before, after):
-            yield f"{at}{key}: trained with {_shown(before)}, asked with {_shown(after)}"
+            yield f"{at}{key}: trained with {_shown(before)}, used with {_shown(after)}"
 
 
 def _same(before: Any, after: Any) -> bool:
@@ -133,8 +133,8 @@ def check_classes(method: MethodEntry, trained: Trained | None) -> None:
     named, own = {*method.trained_on.classes}, {*(trained.classes if trained else ())}
     if named & own and (more := sorted(own - named)):
         _log.warning(
-            "%s: by the config it was trained on %d classes, by its checkpoint on %d, with %s among them. The "
-            "checkpoint counts; correct `trained_on.classes`, or leave it out.",
+            "%s: the config says that it was trained on %d classes, its checkpoint says %d, with %s among them. The "
+            "checkpoint's classes are used; correct `trained_on.classes`, or leave it out.",
             *(label(method), len(named), len(own), ", ".join(more[:3])),
         )
 

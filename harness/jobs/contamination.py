@@ -50,7 +50,11 @@ def training_images(method: MethodEntry) -> frozenset[str] | None:
         if made:
             _check_data(method, made)
     except UserError as error:
-        _log.warning("%s: its training images are not at hand, so none can be found here: %s", label(method), error)
+        _log.warning(
+            "%s: its training images cannot be listed, so nobody knows whether it is evaluated on some of them: %s",
+            label(method),
+            error,
+        )
         return None
     return frozenset(keys)
 
@@ -60,8 +64,8 @@ def _left_out(method: MethodEntry, keys: set[str], by_recipe: Sequence[Plugin]) 
     left_out = {key for entry in by_recipe for key in _keys(entry)} - keys
     if left_out:
         _log.warning(
-            "%s: its checkpoint was trained on %d images that `trained_on` leaves out, %s among them. They count; "
-            "correct `trained_on`, or leave out its images.",
+            "%s: its checkpoint was trained on %d images that `trained_on` leaves out, %s among them. They count as "
+            "training images; correct `trained_on`, or leave out its images.",
             *(label(method), len(left_out), min(left_out)),
         )
     return left_out
@@ -72,7 +76,10 @@ def _check_data(method: MethodEntry, made: Trained) -> None:
     for entry, then in zip(made.recipe.datasets, made.data, strict=False):
         now = {"name": entry.name, **_built(entry).fingerprint()}
         if other := [key for key, value in then.items() if key in now and json.loads(json.dumps(now[key])) != value]:
-            said = "%s: its training found another %s (%s differ): training images are counted as they are now."
+            said = (
+                "%s: the data set %s has changed since the training (%s differ); its images of today count as "
+                "training images."
+            )
             _log.warning(said, label(method), entry.name, ", ".join(other))
 
 
@@ -95,12 +102,12 @@ def _keys_in(path: Path) -> set[str]:
     try:
         keys = {line.strip() for line in path.read_text("utf-8-sig").splitlines()} - {""}
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); wanted keys of images, one a line.") from error
+        raise UserError(f"{path}: cannot be read ({error}); wanted keys of images, one per line.") from error
     strange = sorted(key for key in keys if "/" not in key)
     if strange or not keys:
         found = f"'{strange[0][:60]}'" if strange else "no key"
         raise UserError(
             f"{path}: found {found}; wanted keys of images such as coco/139 (the data set and the image's id there), "
-            "one a line. Correct the file, or leave out `images`."
+            "one per line. Correct the file, or leave out `images`."
         )
     return keys

@@ -36,7 +36,10 @@ def narrowed(config: RunConfig, ids: Sequence[str]) -> RunConfig:
         entry for entry in config.methods if not entry.datasets or not only.keys().isdisjoint(entry.datasets)
     )
     if not methods:
-        raise UserError(f"--only: no method of the config is asked on {', '.join(only)}. Name another image.")
+        raise UserError(
+            f"--only: found no method in the config that runs on {', '.join(only)}; wanted one. Name an image of "
+            "another data set."
+        )
     return config.model_copy(update={"datasets": datasets, "methods": methods, "only": only})
 
 

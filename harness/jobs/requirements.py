@@ -28,8 +28,10 @@ def untrained(config: RunConfig) -> list[MethodEntry]:
     for path, recipe in there.items():
         made_by = _made_by(recipe)
         if made_by and made_by != recipe.key:
-            again = "python -m harness train ... --force trains it again"
-            _log.warning("%s was made by another recipe (%s, now %s): %s", path, made_by, recipe.key, again)
+            again = "python -m harness train RECIPE --force"
+            _log.warning(
+                "%s was made by another recipe (%s, now %s). To train it again: %s", path, made_by, recipe.key, again
+            )
     return [method for method, recipe in trained if recipe.output not in there]
 
 

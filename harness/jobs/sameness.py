@@ -20,8 +20,8 @@ from harness.plugins.interfaces import Dataset
 from harness.structures import UserError
 
 REMEDY = (
-    "Rows of both would stand under one name, so the run ends here. Put the same files at this path on every node, "
-    "leave them as they are while it works, and give the command again; for other files give the run another name."
+    "The run ends here, so that rows of two versions do not get one name. Put the same files at this path on every "
+    "node, do not change them during the run, and give the command again; for other files give the run another name."
 )
 
 
@@ -53,8 +53,8 @@ def _check_weights(method: Plugin, wanted: Mapping[str, str] | None) -> None:
         found = here.get(key, "no file")
         if there != found:
             raise UserError(
-                f"'{label(method)}': {key}={paths.get(key)} is another file than when the run was planned. Its SHA-256 "
-                f"was {there}; a worker found {found}. {REMEDY}"
+                f"'{label(method)}': {key}={paths.get(key)} has changed since the run was planned. Its SHA-256 was "
+                f"{there}; a worker found {found}. {REMEDY}"
             )
 
 
@@ -75,7 +75,7 @@ def check_dataset(entry: Plugin, dataset: Dataset, wanted: Mapping[str, Any] | N
     told = ", ".join(f"{key} was {wanted.get(key)}, a worker found {here.get(key)}" for key in differing)
     places = [f"{key}={path}" for key, path in files.paths("datasets", entry.name, entry.params).items()]
     at = f" at {', '.join(places)}" if places else ""
-    raise UserError(f"'{label(entry)}': the data{at} are others than when the run was planned: {told}. {REMEDY}")
+    raise UserError(f"'{label(entry)}': the data{at} have changed since the run was planned: {told}. {REMEDY}")
 
 
 class FilesAsOpened:
@@ -106,8 +106,7 @@ class FilesAsOpened:
             for path, now, then in zip_longest(paths, _states(paths), self.states[sample_id]):
                 if now != then:
                     raise UserError(
-                        f"'{self.name}', image '{sample_id}': {path} was changed or removed while the run worked. "
-                        f"{REMEDY}"
+                        f"'{self.name}', image '{sample_id}': {path} was changed or removed during the run. {REMEDY}"
                     )
 
 

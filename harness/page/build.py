@@ -80,7 +80,9 @@ def build_page(
     store = found_at(run)
     local = store.folder.local
     if out is None and local is None:
-        raise UserError(f"{run}: a bucket; wanted a folder for the page. Say it: -o report_page.")
+        raise UserError(
+            f"{run}: found a bucket; wanted a folder on this machine for the page. Name it: -o report_page."
+        )
     out = out or Path(str(local)) / "page"
     with replaced(out) as folder:
         tell("reading the rows", 0, 0)

@@ -59,8 +59,8 @@ def _earlier(out: Path) -> set[str]:
         head, names = "", []
     if head != _HEAD:
         raise UserError(
-            f"{out}: holds files, and no {LIST} of a report page. Wanted an empty folder, or one of an earlier page. "
-            "Name another folder; nothing was changed."
+            f"{out}: found files, but no {LIST} of a report page; wanted an empty folder, or that of an earlier "
+            "page. Name another folder; nothing was changed."
         )
     return {name for name in names if (out / name).resolve().is_relative_to(out.resolve()) and name}
 
@@ -69,7 +69,7 @@ def _check_free(out: Path, names: set[str]) -> None:
     taken = sorted(name for name in names if (out / name).exists() or (out / name).is_symlink())
     if taken:
         raise UserError(
-            f"{out / taken[0]}: is no file of the earlier page, and the new page would replace it. "
+            f"{out / taken[0]}: found a file that is not of the earlier page, and that the new page would replace. "
             "Move it away, or name another folder; nothing was changed."
         )
 

@@ -30,7 +30,7 @@ def _notes(config: RunConfig, manifest: Manifest) -> Iterator[str]:
     clicks = f"{config.clicks.strategy}, {config.clicks.max_clicks} at most" if config.clicks.max_clicks else "none"
     yield f"Clicks: {clicks}. Seed: {config.seed}."
     yield f"Text: {config.text.rule}, as '{config.text.template}'."
-    yield "A method that was asked in a way of its own says so in the tables."
+    yield "The tables say which methods had clicks or words of their own."
     for start in manifest.get("starts", []):
         packages = ", ".join(f"{name} {version}" for name, version in start.get("packages", {}).items())
         when = f" {start['started']}" if "started" in start else ""

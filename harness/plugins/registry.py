@@ -221,9 +221,9 @@ def check_at_hand(name: str) -> None:
     module, colon, _ = name.partition(":")
     if colon and module not in sys.modules:
         raise UserError(
-            f"{name}: code that the run's folder names and that comes neither with the harness nor from an installed "
-            "package; reading a run imports none. If it is yours, name it: `report RUN --table` for a table, `page RUN "
-            "--data CONFIG` with a config that has it for pictures."
+            f"{name}: found this code named in the run's folder; wanted only code of the harness or of an installed "
+            "package, since reading a run must not execute other code. If it is yours, name it yourself: `report RUN "
+            "--table` for a table, `page RUN --data CONFIG` with a config that has it for pictures."
         )
 
 
@@ -274,7 +274,10 @@ def _named(kind: Kind, name: str, at: str) -> Entry:
     points = {point.value for point in installed_plugins(kind.name) if point.name == name}
     places = sorted({f"{kind.shown(one.file)}, line {one.line}" for one in own} | points)
     if len(places) > 1:
-        raise UserError(f"{at}'{name}' is {' and '.join(places)}. Rename one, or name the one meant as module:name.")
+        raise UserError(
+            f"{at}'{name}' is defined several times: {' and '.join(places)}. Rename one, or write the one that you "
+            "mean as module:name."
+        )
     if points:
         return _imported(kind, places[0], f"{at}{name}, the entry point {places[0]}", name)
     # A decorator may compute its name, `register_method(PREFIX + "a")`, and then the file's text does not show it. If

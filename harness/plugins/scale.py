@@ -40,7 +40,7 @@ class Scale:
         except (TypeError, ValueError):
             ordered = False
         if not ordered:
-            raise UserError(f"bounds={self.bounds!r}; wanted the least and the largest value, such as (0, 1).")
+            raise UserError(f"bounds={self.bounds!r}; wanted the smallest and the largest value, such as (0, 1).")
         object.__setattr__(self, "bounds", (low, high))
 
     @classmethod

@@ -77,12 +77,10 @@ def names_in(path: Path) -> tuple[str, ...]:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"vocabulary={path}: cannot be read ({error}); wanted a text file in UTF-8 with a name a line, or dataset, "
-            "checkpoint, none or present. Correct `vocabulary`."
+            f"vocabulary={path}: cannot be read ({error}); wanted a text file in UTF-8 with one name per line, or "
+            "dataset, checkpoint, none or present. Correct `vocabulary`."
         ) from error
     names = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not names:
-        raise UserError(
-            f"vocabulary={path}: found no name; wanted one a line. For no names at all: `vocabulary: none`."
-        )
+        raise UserError(f"vocabulary={path}: found no name; wanted one per line. To use no names: `vocabulary: none`.")
     return names

@@ -63,12 +63,17 @@ class Baselines:
     def _notes(self) -> Iterator[str]:
         for dataset, methods in self.texts.items():
             if methods and not self.playing[dataset]:
-                yield f"{dataset}: no gains over click alone, for no method of this run plays it there. {NAME_ONE}"
+                yield (
+                    f"{dataset}: no gains over click alone, since no method of this run is click-only there. {NAME_ONE}"
+                )
             for method in methods:
                 alike = self._alike(dataset, method)
                 if len(alike) > 1:
                     several = " and ".join(alike)
-                    yield f"{dataset}, {method}: no gains over click alone, for {several} play it. {NAME_ONE}"
+                    yield (
+                        f"{dataset}, {method}: no gains over click alone, since there are several such methods: "
+                        f"{several}. {NAME_ONE}"
+                    )
 
     def _alike(self, dataset: str, method: str) -> Sequence[str]:
         """The baselines on this data set that are most like the method."""

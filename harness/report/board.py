@@ -49,9 +49,9 @@ def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, S
     limits = sorted(int(n) for n in found["limited_to_samples"].dropna().unique())
     title = "Leaderboard" if not limits else f"LIMITED to {limits[0]} samples: Leaderboard"
     general = [
-        f"{means_said(list(scales), scales.__getitem__)}. Latencies in ms, median and "
-        "95th percentile: an image, a prompt. s / 1000 masks: seconds of one device for both, a mask a prompt. Peak: "
-        "the most memory of a worker's process, and of torch on its GPU, with the method loaded."
+        f"{means_said(list(scales), scales.__getitem__)}. Latencies in ms per image and per prompt, median and 95th "
+        "percentile. s / 1000 masks: seconds of one device for both, with one mask per prompt. Peak: the most memory "
+        "of a worker's process, and of torch on its GPU, with the method loaded."
     ]
     general += [RANKED] if found["rank"].ne("").any() else []
     general += [AS_WORST.format("0")] if failing else []

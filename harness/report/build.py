@@ -79,7 +79,7 @@ def _wrong(made: object) -> str:
             return f"{what} that are no tuple of {kind.__name__}"
     for number, row in enumerate(made.body, start=1):
         if len(row.cells) != len(made.columns) or not all(isinstance(cell, Cell) for cell in row.cells):
-            return f"{len(row.cells)} cells in row {number}; wanted {len(made.columns)} of Cell, one a column"
+            return f"{len(row.cells)} cells in row {number}; wanted {len(made.columns)} of Cell, one per column"
         if odd := next((cell.text for cell in row.cells if not isinstance(cell.text, str)), ""):
             return f"a cell with {odd!r} in row {number}; wanted a text"
     return ""

@@ -110,7 +110,10 @@ def gains(
     found = {name: gain for name, gain in found.items() if gain.n and (halves or name == "overall")}
     other = b[0] if b[1] == "single" else f"{b[0]} ({b[1]})"
     if not found:
-        return {}, [f"{dataset}, {a[0]} against {other}: no gains, for none was asked of both with as many clicks."]
+        return {}, [
+            f"{dataset}, {a[0]} against {other}: no gains, since no instance has rows of both after the same number "
+            "of clicks."
+        ]
     said = ", ".join(f"{name} {interval(gain, scale)} (n = {gain.n})" for name, gain in found.items())
     return found, [f"{dataset}, {a[0]} against {other}: {said}."]
 
@@ -158,7 +161,7 @@ def quoted_note(
 def left_out(number: int, final: FinalClicks, context: Context) -> list[str]:
     """A note for each data set whose printed numbers are left out because they are over other instances."""
     return [
-        f"{dataset}: the paper's numbers are left out, for they are over other instances. {differs}."
+        f"{dataset}: the paper's numbers are left out, since they are over other instances. {differs}."
         for dataset, differs in context.other_lists.items()
         if published_rows(number, plugin_of(final, dataset))
     ]

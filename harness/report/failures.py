@@ -22,7 +22,7 @@ def failures_table(reasons: Sequence[Reason], run: str) -> Table:
         Row((Cell(one.method), Cell(one.dataset), Cell(str(one.instances)), Cell(one.text), Cell(one.image_id)))
         for one in reasons
     )
-    note = "Reasons that differ in names and numbers alone are one line, in the words of its first instance."
+    note = "Reasons that differ only in names and numbers share one line, which quotes the first of them."
     return Table(f"Failed instances (run {run})", columns, body, (note,))
 
 

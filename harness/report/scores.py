@@ -143,7 +143,7 @@ def about(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[s
         notes.append(f"Out of domain: trained on {facts.trained_on}, evaluated on {plugin}.")
     again = context.training_images_asked.get((line["method"], line["dataset"]), 0)
     if again:
-        notes.append(f"Trained on {again} of the images that it is asked on here: not a result on new images.")
+        notes.append(f"Trained on {again} of the images that it is evaluated on here: not a result on new images.")
     notes += filter(None, [context.seen_otherwise.get((line["method"], line["dataset"]))])
     if facts.weights:
         notes.append(f"Weights: {facts.weights}")
@@ -194,7 +194,7 @@ def metric_heading(made: tuple[int, int] | None, metric: str, context: Context) 
 
 def clicks_note(made: tuple[int, int] | None) -> tuple[str, ...]:
     """A note on how many clicks the instances had, if not all had the same number."""
-    return (f"Clicks an instance: {made[0]} to {made[1]}.",) if made and made[0] != made[1] else ()
+    return (f"Clicks per instance: {made[0]} to {made[1]}.",) if made and made[0] != made[1] else ()
 
 
 def scored(final: FinalClicks, columns: Sequence[str] = (), metric: str = "iou", by_draw: bool = False) -> pd.DataFrame:
@@ -291,8 +291,8 @@ def _doubts(line: Mapping[Any, Any], shown: Sequence[Mapping[Any, Any]]) -> Iter
     halves = line["n_seen"] + line["n_unseen"]
     if 0 < halves < line["n"]:
         yield (
-            f"{line['n'] - halves} of {line['n']} instances are neither seen nor unseen: the overall mean is not of "
-            "these two alone."
+            f"{line['n'] - halves} of {line['n']} instances are neither seen nor unseen; only the overall mean "
+            "includes them."
         )
     if math.isnan(line["mean"]):
         return
@@ -306,9 +306,12 @@ def _doubts(line: Mapping[Any, Any], shown: Sequence[Mapping[Any, Any]]) -> Iter
         yield f"{own}; others had up to {others}: gains and ranks compare only methods that had the same clicks."
     most = max(one["n"] for one in shown)
     if line["n"] < most:
-        yield f"Over {line['n']} instances, others over {most}: no rank and never the best; gains are over the same."
+        yield (
+            f"Over {line['n']} instances, others over {most}: it has no rank and is never marked as the best; gains "
+            "are over the same instances."
+        )
     elif other := [one for one in shown if one["n"] == most and one["alike"][0][0] != line["alike"][0][0]]:
-        yield f"Over {line['n']} instances, not those of {other[0]['method']}: the means are not to be compared."
+        yield f"Over {line['n']} instances, not those of {other[0]['method']}: the means cannot be compared."
     # Two networks never have three means that agree to the last bit, over more than one instance: one of them is a
     # copy.
     means = [line[name] for name in MEANS]

@@ -110,8 +110,8 @@ def entries(sources: Sequence[Source], mix: bool = False) -> pd.DataFrame:
     differing = list(differences(sources))
     if differing and not mix:
         raise UserError(
-            f"leaderboard: these runs were not asked alike. {' '.join(differing)} Wanted one protocol, or the numbers "
-            "cannot be compared. Leave one out, or say --mix."
+            f"leaderboard: found runs with different clicks, words or data. {' '.join(differing)} Wanted the same, "
+            "since their numbers cannot be compared otherwise. Leave one out, or add --mix."
         )
     scales = scales_of(sources)
     found = pd.DataFrame([line for source in sources for line in _entries(source, tuple(scales))])
@@ -145,8 +145,9 @@ def scales_of(sources: Sequence[Source]) -> dict[str, Scale]:
             scale, folder = found.setdefault(metric, (source.context.scale(metric), source.folder))
             if scale != source.context.scale(metric):
                 raise UserError(
-                    f"leaderboard: {folder} and {source.folder} declare '{metric}' otherwise, {scale.written} and "
-                    f"{source.context.scale(metric).written}; wanted one metric. Run one of them again."
+                    f"leaderboard: found '{metric}' declared as {scale.written} in {folder} and as "
+                    f"{source.context.scale(metric).written} in {source.folder}; wanted the same. Run one of them "
+                    "again."
                 )
     return {metric: scale for metric, (scale, _) in found.items()}
 
@@ -231,7 +232,7 @@ def _own_way(source: Source, method: str, job: Mapping[str, Any]) -> Iterator[st
     asked = source.context.asked.get((method, str(job.get("dataset", ""))))
     if source.entry(method).get("text") is not None:
         said = asked.text if asked else job.get("parts", {}).get("text", "unknown")
-        yield f"Asked in a way of its own, text: {said}."
+        yield f"This method had a text rule of its own: {said}."
 
 
 def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
@@ -260,7 +261,10 @@ def _compared(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
     for of, entry in zip(most, found.to_dict("records"), strict=True):
         own = [*other_clicks(entry), *entry["notes"]]
         if entry["n_iou"] < of and not math.isnan(entry["iou_mean"]) and not any("others over" in one for one in own):
-            own.append(f"Over {entry['n_iou']} instances, others over {of:.0f}: no rank and never the best.")
+            own.append(
+                f"Over {entry['n_iou']} instances, others over {of:.0f}: it has no rank and is never marked as the "
+                "best."
+            )
         notes.append(own)
     return _ranked(found.assign(notes=pd.Series(notes, index=found.index, dtype=object)), sources)
 

@@ -2,7 +2,7 @@
 
 A line by slice reads as follows. On 40 instances in 25 images, a has a mean of 62.00 and b of 60.00:
 
-    Difference +2.00     95 %  [+0.40, +3.60]     images drawn anew, with all their instances
+    Difference +2.00     95 %  [+0.40, +3.60]     the images resampled, with all their instances
     p 0.018              how often signs flipped at random, image by image, give a difference as large
     q 0.054              the false-discovery rate among the slices; a mark (*) only below 0.05
     Win 22, Tie 6, Loss 12      instances on which a is better, equal, worse
@@ -62,9 +62,9 @@ def clicks_needed(found: Comparison) -> Table:
     heads = ("Dataset", "", found.a, found.b, "Difference", "95 %", "p", "n", "Images")
     columns = tuple(Column(head, align="left" if index < 2 else "right") for index, head in enumerate(heads))
     notes = (
-        "NoC@q: mean clicks until the IoU is at least q %, an instance that is never so good counting the last click; "
-        "negative differences speak for the first. Each method's clicks follow its own masks, from the same first "
-        "click. Over the instances on which both answered every click.",
+        "NoC@q: mean clicks until the IoU is at least q %; an instance that never reaches it counts with all its "
+        "clicks. Negative differences speak for the first. Each method's clicks follow its own masks, from the same "
+        "first click. Over the instances on which both answered every click.",
     )
     body = tuple(_clicks_row(line) for line in found.noc.to_dict("records"))
     return Table(f"Clicks needed, {found.a} against {found.b}, {found.metric}", columns, body, notes)
@@ -124,8 +124,8 @@ def _p(value: float) -> str:
 def _notes(found: Comparison) -> Iterator[str]:
     scale = found.scale
     yield (
-        f"Means {_units(scale)}, over the instances that both segmented from the same clicks. "
-        f"95 % and p: images are drawn anew, or the signs of their differences flipped, {RESAMPLES} times. q: the "
+        f"Means {_units(scale)}, over the instances that both segmented from the same clicks. 95 %: the images are "
+        f"resampled {RESAMPLES} times; p: the signs of their differences are flipped {RESAMPLES} times. q: the "
         f"false-discovery rate among the slices; * below {FOUND:g}. A tie is a difference of at most "
         f"{scale.factor * found.tie:g}{' points' if scale.is_share else f' {scale.unit}'.rstrip()}."
     )
@@ -134,11 +134,11 @@ def _notes(found: Comparison) -> Iterator[str]:
     compared, *last = found.clicks
     if set(last) != {compared}:
         yield (
-            f"Compared after click {compared}, the last that both had alike; {found.a} went on to click {last[0]}, "
+            f"Compared after click {compared}, the last click that both have; {found.a} went on to click {last[0]}, "
             f"{found.b} to click {last[1]}."
         )
     dropped = [f"{count} {why}" for why, count in found.dropped.items() if count]
-    yield f"Not compared, instances: {'; '.join(dropped)}." if dropped else "No instance was left out."
+    yield f"Instances that were not compared: {'; '.join(dropped)}." if dropped else "No instance was left out."
     for line in found.latency.to_dict("records"):
         if not math.isnan(line["ratio"]):
             named = line["cost"].removesuffix("_ms")

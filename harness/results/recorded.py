@@ -145,7 +145,7 @@ class Recorded:
         said = {}
         for job in self.jobs:
             differing, key = job.about.get("saliency_differs", ()), (job.method, job.dataset)
-            trained = f"{job.method} is not asked as it was trained: {'; '.join(differing)}." if differing else ""
+            trained = f"{job.method} is not used as it was trained: {'; '.join(differing)}." if differing else ""
             said[key] = tuple(filter(None, [trained, unknown.get(key)]))
         return said
 

@@ -85,14 +85,14 @@ class Following:
         try:
             told = what()
         except (UserError, ValueError, OSError) as error:
-            _log.warning("loggers: not told of some rows (%s)", described(error))
+            _log.warning("loggers: some rows were not logged (%s)", described(error))
             return
         for name, logger in list(self.loggers.items()):
             try:
                 with contained():
                     getattr(logger, hook)(told)
             except Exception as error:  # A plugin may raise anything.
-                _log.warning("loggers: %s failed in %s and is told no more: %s", name, hook, described(error))
+                _log.warning("loggers: %s failed in %s and is switched off: %s", name, hook, described(error))
                 del self.loggers[name]
 
 
@@ -143,4 +143,4 @@ def run_commands(commands: Sequence[str], ended: Ended) -> None:
         sys.stdout.flush()
         done = subprocess.run(command, shell=True, env={**os.environ, **told}, check=False)
         if done.returncode:
-            _log.warning("on_end: exit code %d of: %s", done.returncode, command)
+            _log.warning("on_end: found exit code %d after the command: %s", done.returncode, command)

@@ -76,7 +76,8 @@ def run_part(
         if due := untrained(config):
             names = ", ".join(sorted({one.label or one.name for one in due}))
             raise UserError(
-                f"--part {part}: {names}: not trained yet; wanted weights that all parts share. Train first."
+                f"--part {part}: {names}: not trained yet; wanted weights that all parts share. Train them first: "
+                "python -m harness train RECIPE."
             )
         watcher.begins("listing the data, hashing the weights")
         jobs = planned(config)
@@ -149,9 +150,9 @@ def _agree(store: Store, config: RunConfig, jobs: Sequence[Job], part: Part, sta
     store.check(facts)
     if wrong := _differing(manifest, jobs, part):
         raise UserError(
-            f"{store.folder}: --part {part} is not of the run that is there: {wrong}. Wanted one config, one set of "
-            "weights and one number of parts. Correct the command, give the run another name (--set run=...), or "
-            "start it once without --part, which takes the new config."
+            f"{store.folder}: --part {part} does not belong to the run that is there: {wrong}. Wanted one config, "
+            "one set of weights and one number of parts. Correct the command, give the run another name (--set "
+            "run=...), or start it once without --part, which takes the new config."
         )
     save_manifest(store.folder, manifest | {"starts": [*manifest["starts"], start], PARTS: part.of})
 

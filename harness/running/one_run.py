@@ -156,8 +156,8 @@ def _check_parts(store: Store) -> None:
     if busy := at_work(store.folder):
         name, owner = next(iter(busy.items()))
         raise UserError(
-            f"{store.folder}: {len(busy)} parts of this run are at work, the first {name} ({owner}). Wanted none "
-            "beside a start of the whole. Wait for them, stop them, or give this run another name (`run:`)."
+            f"{store.folder}: found {len(busy)} parts of this run at work, the first {name} ({owner}); wanted none "
+            "while the whole run is started. Wait for them, stop them, or give this run another name (`run:`)."
         )
 
 

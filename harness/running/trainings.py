@@ -76,7 +76,7 @@ def check_kept(due: Sequence[MethodEntry], run: Folder) -> None:
     for method in due:
         if method.train and joining.goes_with_the_job(output := identified(method.train).output):
             raise UserError(
-                f"{label(method)}: {output} lies in Ray's copy of the checkout, which goes with the job. "
+                f"{label(method)}: {output} lies in Ray's copy of the checkout, which is deleted after the job. "
                 "Train it before (`python -m harness train`), or give its recipe an absolute `checkpoint:`."
             )
 
@@ -150,11 +150,11 @@ def _failure(name: str, error: Exception, alone: bool) -> UserError:
         return UserError(str(error))
     if isinstance(error, UserError):
         if not alone:
-            _log.warning("%s is not trained, the others are: %s", name, error)
+            _log.warning("%s could not be trained; the others go on: %s", name, error)
         return UserError(str(error))
     if alone:
         raise error  # A bug keeps its traceback.
-    _log.exception("%s is not trained, the others are", name)
+    _log.exception("%s could not be trained; the others go on", name)
     return UserError(f"{type(error).__name__}: {error}")
 
 

@@ -157,8 +157,8 @@ def _state(status: dict[str, Any]) -> str:
         return f"{'running' if status['jobs'] else 'not at its first image yet'}, {_process(status)}"
     silence = f"no news for {clock(time.time() - status['time'])}: {_process(status)}"
     if status.get("lives"):
-        return f"{silence} lives, and is loading or working on a long batch."
-    return f"{silence} may be dead. The same command resumes the run."
+        return f"{silence} is alive, and is loading or working on a long batch."
+    return f"{silence} may be dead. The command that started the run resumes it."
 
 
 def _process(status: dict[str, Any]) -> str:

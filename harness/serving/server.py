@@ -117,7 +117,7 @@ def _of_json(answer: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> Handler:
         try:
             raw = json.loads(await request.read())
         except (ValueError, RecursionError) as error:
-            raise UserError(f"request: no JSON ({error}).") from error
+            raise UserError(f"request: found no JSON ({error}); wanted it.") from error
         if not isinstance(raw, dict):
             raise UserError("request: found no mapping; wanted one.")
         return _json(await answer(raw))
@@ -168,7 +168,7 @@ async def _response(api: Api, guard: Guard, request: web.Request, handler: Handl
     if why := guard.refusal(request):
         return _json({"error": why}, 403)
     if not guard.knows_token(request):
-        return _json({"error": "This page wants its token: open the link that `try` printed when it started."}, 401)
+        return _json({"error": "This page needs its token: open the link that `try` printed when it started."}, 401)
     try:
         return await handler(request)
     except NoPictureError as error:
@@ -199,8 +199,8 @@ async def listening(api: Api, guard: Guard, host: str, port: int) -> AsyncIterat
             await site.start()
         except OSError as error:
             raise UserError(
-                f"--host {host} --port {port}: cannot listen there ({error.strerror or error}). "
-                "Another port does, such as --port 0, which takes a free one."
+                f"--host {host} --port {port}: cannot listen there ({error.strerror or error}). Choose another port, "
+                "such as --port 0, which takes a free one."
             ) from error
         taken = runner.addresses[0][1]
         yield f"http://{_name(host)}:{taken}/" + (f"?token={guard.token}" if guard.token else "")

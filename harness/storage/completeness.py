@@ -117,7 +117,7 @@ def check_job(found: Findings, asked: Asked, done: set[str], rows: pd.DataFrame)
 def _absent(asked: Asked, done: set[str]) -> Iterator[str]:
     absent = [one for one in asked.samples if one not in done]
     if absent:
-        yield f"{asked.name}: {len(absent)} of {len(asked.samples)} images, the first '{absent[0]}'"
+        yield f"{asked.name}: {len(absent)} of {len(asked.samples)} images have no rows; the first is '{absent[0]}'"
 
 
 def _uneven(
@@ -154,7 +154,7 @@ def _uneven_draws(asked: Asked, ok: pd.DataFrame, failed: pd.DataFrame) -> Itera
     if len(short := of[of < asked.draws]):
         yield f"{asked.name}: {len(short)} instances lack some of {asked.draws} draws; the first is '{short.index[0]}'"
     if twice := int(failed.duplicated(INSTANCE).sum()):
-        yield f"{asked.name}: {twice} failed rows too many; wanted one a failed instance"
+        yield f"{asked.name}: {twice} failed rows too many; wanted one per failed instance"
 
 
 def _unmeasured(asked: Asked, ok: pd.DataFrame) -> Iterator[str]:
@@ -241,8 +241,8 @@ def check_repeats(found: Findings, store: Store, asked: Asked) -> None:
                 other.append(f"'{image}' in {there} and in {shard}")
     if other:
         found.lacking.append(
-            f"{asked.name}: {len(other)} times an image has other rows in another shard, first {other[0]}; tables show "
-            f"the former. Delete one of the two from shards/{asked.job.key}, and run again"
+            f"{asked.name}: {len(other)} images have different rows in two shards; the first is {other[0]}. Tables "
+            f"show those of the shard named first. Delete one of the two from shards/{asked.job.key}, and run again"
         )
     elif first:
         found.proved.append(f"{asked.name}: {len(first)} images lie in several shards, with the same rows")

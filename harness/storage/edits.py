@@ -63,7 +63,9 @@ def said_of(old: Sequence[OldRows]) -> str:
     edited = f"{', '.join(first)} and {last} were" if first else f"{last} was"
     named = [f"{one.images} of {one.of} images of {one.job.method} on {one.job.dataset}" for one in old]
     more = [f"and {len(named) - NAMED_AT_MOST} more"] if len(named) > NAMED_AT_MOST else []
-    return f"{edited[0].upper()}{edited[1:]} edited: other code made {', '.join(named[:NAMED_AT_MOST] + more)}."
+    return (
+        f"{edited[0].upper()}{edited[1:]} edited after these rows were made: {', '.join(named[:NAMED_AT_MOST] + more)}."
+    )
 
 
 def redo(old: Sequence[OldRows]) -> str:

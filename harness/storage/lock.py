@@ -145,8 +145,8 @@ class Lock:
         if self.lost:
             other = holder(self.folder)
             gone = "the file is gone, and perhaps the folder with it. Run again: what is missing is computed"
-            found = f"{other}, holds it now. Let that one finish, or run again" if other else gone
-            raise UserError(f"{self.folder / NAME}: this start held the {self.what} and no longer does: {found}.")
+            found = f"{other}, holds it now. Let it finish, or run again" if other else gone
+            raise UserError(f"{self.folder / NAME}: this process no longer holds the lock of the {self.what}: {found}.")
 
     def _take(self) -> None:
         mine = (json.dumps(asdict(self.owner), indent=1) + "\n").encode()
@@ -177,9 +177,10 @@ class Lock:
         if age_s is not None:
             otherwise = ", or give this run another name (`run:`)" if self.what == "run" else ""
             raise UserError(
-                f"{self.folder / NAME}: another start is at this {self.what}: {other}; its last sign of life is "
-                f"{age_s:.0f} s old. Wanted one writer. Wait for it or stop it{otherwise}. After {self.stale_s:.0f} s "
-                "without a sign it is taken over; if it is surely gone, delete the file."
+                f"{self.folder / NAME}: found another process at work on this {self.what}: {other}; its last sign of "
+                f"life is {age_s:.0f} s old. Wanted only one. Wait for it or stop it{otherwise}. After "
+                f"{self.stale_s:.0f} s without a sign of life the lock is free; if you are sure that the process is "
+                "gone, delete the file."
             )
         _log.warning("%s: taken over from %s, which is gone.", self.folder / NAME, other)
 

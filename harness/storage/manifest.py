@@ -131,7 +131,7 @@ def read_samples(folder: Folder) -> dict[str, dict[str, int | None]]:
         return {}
     found = _listed(folder)
     if described(found) != {label: facts for label, facts in manifest["samples"].items() if facts["count"]}:
-        raise UserError(f"{folder / SAMPLES}: not what {MANIFEST} says. Run again, which writes it anew.")
+        raise UserError(f"{folder / SAMPLES}: not what {MANIFEST} says. Give the run's command again, which writes it.")
     return found
 
 
@@ -142,7 +142,9 @@ def _listed(folder: Folder) -> dict[str, dict[str, int | None]]:
         return {}
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{folder / SAMPLES}: damaged ({reason}). Run again, which writes it anew.") from error
+        raise UserError(
+            f"{folder / SAMPLES}: damaged ({reason}). Give the run's command again, which writes it."
+        ) from error
     found: dict[str, dict[str, int | None]] = {}
     for label, image_id, instances in zip(*listed.values(), strict=True):
         found.setdefault(label, {})[image_id] = instances

@@ -79,16 +79,16 @@ def _check_together(runs: Mapping[str, Mapping[str, Any]]) -> None:
             before, there = said.setdefault((subject, part), (value, place))
             if before != value:
                 raise UserError(
-                    f"merge: {subject} is not the same in these runs, for {part} differs: {before} in {there}, {value} "
-                    f"in {place}. Rows made otherwise cannot be compared. Give one of them another `label:` if it is "
-                    "meant to be another, or run both alike."
+                    f"merge: {subject} differs between these runs: {part} is {before} in {there}, {value} in "
+                    f"{place}. Such rows cannot be compared. Give one of them another `label:` if you want both, or "
+                    "run both with the same settings."
                 )
 
 
 def _claims(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """(subject, part, value): the facts of a run that every other run must agree with, if it has them."""
     for part in COMMON:
-        yield "what is asked of all methods", part, manifest["config"][part]
+        yield "a setting of the whole run", part, manifest["config"][part]
     for job in _jobs(manifest).values():
         for part, value in job.parts.items():
             yield f"the data set '{job.dataset}'" if part == "dataset" else f"the method '{job.method}'", part, value
@@ -114,7 +114,8 @@ def _samples(runs: Mapping[str, Samples]) -> Samples:
             if list(longer)[: len(shorter)] != list(shorter):
                 raise UserError(
                     f"merge: the data set '{label}' has other images in {place} ({len(own)}) than in {there} "
-                    f"({len(most)}). Wanted the same, or the first of them. Label one of them otherwise."
+                    f"({len(most)}). Wanted the same images, or the first of them. Give one of the data sets another "
+                    "label."
                 )
             if longer is own:
                 longest[label] = (own, place)
@@ -138,7 +139,10 @@ def _copied(source: Store, into: Store, jobs: Mapping[str, JobFacts]) -> int:
                 )
         for name, header in headers.items():
             if not header.made_by(job.parts):
-                raise UserError(f"{source.folder_of(key) / name}: made otherwise than its run says; delete it.")
+                raise UserError(
+                    f"{source.folder_of(key) / name}: found rows made with other settings than the run's manifest "
+                    "has; wanted the same. Delete this file."
+                )
             if name not in there:
                 wanted.append((key, name))
     with ThreadPoolExecutor(READERS) as pool:

@@ -88,7 +88,7 @@ def results_hold(store: Store, jobs: Sequence[JobFacts], sample_ids: Mapping[str
             if "results" in store.manifest():  # A manifest that was lost and made anew has no hash of the file yet.
                 _log.warning(
                     "%s: not the file that manifest.json describes: it was altered, or a run was killed while it "
-                    "wrote it. The shards are read instead; python -m harness report %s writes it anew.",
+                    "wrote it. The shards are read instead; python -m harness report %s writes it again.",
                     store.folder / RESULTS,
                     store.folder,
                 )

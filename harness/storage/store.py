@@ -109,8 +109,8 @@ class Store:
         manifest = self.manifest()
         if not manifest:
             raise UserError(
-                f"{self.folder / MANIFEST}: removed since this start began. The rows are kept; wanted the file, which "
-                "the same command writes anew."
+                f"{self.folder / MANIFEST}: removed since this start began. The rows are kept; wanted the file, "
+                "which the same command writes again."
             )
         return manifest
 
@@ -287,9 +287,9 @@ class Store:
         known = self.manifest().get("jobs", {}).get(job.key, {})
         details = "; ".join(_difference(part, then, job, known) for part in differing)
         return UserError(
-            f"{self.folder}: holds rows of {job.method} on {job.dataset} that were made otherwise ({details}), as in "
-            f"shards/{job.key}/{name}. Wanted the same. Give this run another name (`run:`), the method another "
-            f"`label:`, or delete {self.folder_of(job.key)} to redo these rows."
+            f"{self.folder}: found rows of {job.method} on {job.dataset} that were made with other settings or files "
+            f"({details}), as in shards/{job.key}/{name}; wanted the same. Give this run another name (`run:`), the "
+            f"method another `label:`, or delete {self.folder_of(job.key)} to redo these rows."
         )
 
 

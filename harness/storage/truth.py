@@ -92,10 +92,10 @@ def _said(dataset: str, what: str, unlike: pd.DataFrame) -> str:
     folders = sorted({f"shards/{JobFacts(method, dataset, {}, {}).key}" for method in (one.method, other.method)})
     verb = "is at" if what == "first click" else "has"
     return (
-        f"{dataset}: methods were not asked for the same. The {what} of {count} instance{'s' * (count > 1)} differs, "
-        f"first of '{one.instance_id}' in image '{one.image_id}': it {verb} {one.value} for {one.method} and "
-        f"{other.value} for {other.method}. The data were changed between their rows, so no number of this data set is "
-        f"shown. Delete {' and '.join(folders)} and run again, on data that stay as they are."
+        f"{dataset}: methods were not given the same data. The {what} of {count} instance{'s' * (count > 1)} "
+        f"differs, first that of '{one.instance_id}' in image '{one.image_id}': it {verb} {one.value} for "
+        f"{one.method} and {other.value} for {other.method}. The data were changed between their rows, so no number "
+        f"of this data set is shown. Delete {' and '.join(folders)} and run again, on data that stay as they are."
     )
 
 

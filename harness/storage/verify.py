@@ -64,9 +64,9 @@ def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
     samples = _checked_samples(found, store, manifest)
     whole = _check_shards(found, store, manifest["jobs"])
     if samples is None:
-        found.unproved.append("the rows: without samples.parquet nobody knows of which images")
+        found.unproved.append("the rows: without samples.parquet the images that they must have are unknown")
     elif not whole:
-        found.unproved.append("the rows: first mend the shards")
+        found.unproved.append("the rows: the damaged shards must be mended first")
     else:
         _check_rows(found, store, manifest, samples, data)
     return found
@@ -99,7 +99,7 @@ def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> boo
         for name in store.folder_of(key).files(".parquet"):
             counted += 1
             if name not in headers and not is_name(name):
-                unsure.append(f"shards/{key}/{name}: no shard, for it does not say what it holds; take it away")
+                unsure.append(f"shards/{key}/{name}: found a file that is no shard; move it away")
                 continue
             try:
                 rows += len(store.read(key, name))
@@ -122,14 +122,14 @@ def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> boo
 def _doubts(header: Header | None, job: Mapping[str, Any]) -> list[str]:
     """Sentences on what is wrong with a shard that can be read; none if nothing is."""
     if header is None:
-        return ["it does not say which images it holds; delete it and run again"]
+        return ["its header does not list its images; delete it and run again"]
     differing = changed(job.get("parts", {}), header.parts)
-    return [f"made otherwise than the manifest says ({', '.join(differing)}); delete it"] if differing else []
+    return [f"not made as the manifest says (differences in {', '.join(differing)}); delete it"] if differing else []
 
 
 def _shortened(lines: list[str]) -> list[str]:
     more = len(lines) - NAMED_AT_MOST
-    return lines if more <= 0 else [*lines[:NAMED_AT_MOST], f"and {more} shards more, likewise"]
+    return lines if more <= 0 else [*lines[:NAMED_AT_MOST], f"and {more} more shards with the same fault"]
 
 
 def _check_rows(
@@ -154,7 +154,7 @@ def _check_rows(
     check_same_instances(found, rows)
     check_same_truth(found, rows)
     check_key(found, rows)
-    anew = f"python -m harness report {store.folder} writes it anew"
+    anew = f"python -m harness report {store.folder} writes it again"
     proved = f"results.parquet has {len(rows)} rows, equal to the shards', and the SHA-256 of {MANIFEST}"
     found.say(proved, *([f"{wrong}; {anew}"] if wrong else []))
     for dataset in data:

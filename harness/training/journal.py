@@ -85,7 +85,7 @@ class Journal:
         try:
             return pq.read_table(path, schema=_SCHEMA).to_pylist() if path.exists() else []
         except (OSError, pa.ArrowException) as error:
-            _log.warning("training: %s is no whole journal (%s); it is begun anew", path, reason(error))
+            _log.warning("training: %s is damaged (%s); a new journal is begun", path, reason(error))
             return []
 
     def close(self) -> None:

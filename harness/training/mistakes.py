@@ -25,7 +25,9 @@ def defined(function: Callable[..., Any]) -> str:
 
 def damaged(file: object, error: Exception, delete: str = "it") -> UserError:
     """The message about a state that cannot be read."""
-    return UserError(f"{file}: found a damaged file ({type(error).__name__}); delete {delete} to train anew.")
+    return UserError(
+        f"{file}: found a damaged file ({type(error).__name__}); delete {delete} to train again from the start."
+    )
 
 
 @contextmanager

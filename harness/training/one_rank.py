@@ -210,7 +210,9 @@ def chosen_device(device: str) -> torch.device:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= gpus:
         found = f"found {gpus or 'no'} GPU{'s' * (gpus > 1)} for device: {device}"
-        raise UserError(f"training: {found}; wanted {'that ' * bool(gpus)}one. Set `device: auto` or `cpu`.")
+        raise UserError(
+            f"training: {found}; wanted {'the one with that number' if gpus else 'one'}. Set `device: auto` or `cpu`."
+        )
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 

@@ -64,7 +64,7 @@ def costs(config: RunConfig) -> tuple[tuple[int, int], list[Cost]]:
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
     picture = loaded(dataset, checked_ids(dataset, f"data set '{label(entry)}'")[0])
     if not picture.targets:
-        raise UserError(f"data set '{label(entry)}': nothing in its first image can be asked for; wanted an instance.")
+        raise UserError(f"data set '{label(entry)}': found no instance in its first image; wanted one, to ask about.")
     wording = Wording(config.text, dataset.classes)
     return picture.sample.size, [_cost(one, picture, wording) for one in load_methods(config)]
 

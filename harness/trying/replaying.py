@@ -144,7 +144,7 @@ def _mine(entry: E, entries: Sequence[Plugin], noun: str) -> E:
     own = next((one for one in entries if label(one) == label(entry)), None)
     if own is None:
         near = messages.suggest(label(entry), map(label, entries))
-        raise UserError(f"the config has no {noun} labelled '{label(entry)}', which the run asked. {near}")
+        raise UserError(f"the config has no {noun} labelled '{label(entry)}', as the run has. {near}")
     return entry.model_copy(update={"name": own.name, "params": own.params, "label": label(entry)})
 
 
@@ -167,8 +167,8 @@ def _check_at_hand(names: Iterable[str]) -> None:
             check_at_hand(name)
         except UserError:
             raise UserError(
-                f"{name}: code that the run's folder names and that comes neither with the harness nor from an "
-                "installed package; replay would run it. If it is yours, name it by a config of yours: "
+                f"{name}: found this code named in the run's folder; wanted only code of the harness or of an "
+                "installed package, since `replay` would execute it. If it is yours, name it in a config of yours: "
                 "replay RUN ID --config CONFIG."
             ) from None
 

@@ -191,8 +191,8 @@ def fetch(checkpoint: Checkpoint, progress: Progress, folder: Path = FOLDER) -> 
         )
     if checkpoint.by_hand:
         raise UserError(
-            f"weights: {checkpoint.name} lies where a browser is needed: found {checkpoint.url}, a page. Open it, save "
-            f"what it offers as {path}, and look whether it loads. Source: {checkpoint.source}."
+            f"weights: {checkpoint.name} can only be downloaded with a browser. Open {checkpoint.url} and save the "
+            f"file as {path}. Source: {checkpoint.source}."
         )
     part = path.with_name(f"{path.name}.part")
     try:
@@ -244,8 +244,8 @@ def _refuse_wrong(checkpoint: Checkpoint, part: Path, verdict: Verdict) -> None:
     part.unlink()
     raise UserError(
         f"weights: {checkpoint.url} is not what was published: found {found}; wanted {wanted(checkpoint)}. It was "
-        "removed. "
-        "Fetch it again; if that changes nothing, the file on the server, or a proxy before it, is another."
+        "removed. Fetch it again; if that changes nothing, the file on the server has changed, or a proxy replaces "
+        "it."
     )
 
 

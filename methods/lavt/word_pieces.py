@@ -139,7 +139,7 @@ def read_vocabulary(vocab: Path, size: int) -> list[str]:
     if hashlib.sha256(vocab.read_bytes()).hexdigest() != BERT_BASE_UNCASED:
         warnings.warn(
             f"{vocab} is not the vocabulary of bert-base-uncased (SHA-256 {BERT_BASE_UNCASED[:12]}...), with which "
-            "the published weights of LAVT were trained. With another one words lose their meaning.",
+            "the published weights of LAVT were trained. With another vocabulary LAVT misreads the words.",
             stacklevel=2,
         )
     return pieces
@@ -156,7 +156,9 @@ def pieces_in(vocab: Path) -> list[str]:
     try:
         pieces = [line.rstrip() for line in vocab.read_text("utf-8").rstrip("\n").split("\n")]
     except UnicodeDecodeError as error:
-        raise UserError(f"{WHERE}: {vocab}: found no text ({error}); wanted a word piece a line. {REMEDY}") from error
+        raise UserError(
+            f"{WHERE}: {vocab}: found no text ({error}); wanted one word piece per line. {REMEDY}"
+        ) from error
     if lacking := [mark for mark in MARKS if mark not in pieces]:
         raise UserError(f"{WHERE}: {vocab}: found no {', '.join(lacking)}; wanted a vocabulary of BERT. {REMEDY}")
     return pieces

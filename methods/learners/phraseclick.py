@@ -187,5 +187,7 @@ def listed(path: Path) -> tuple[str, ...]:
     several = next((word for word in words if split(word) != [word]), None)
     if not words or several:
         found = f"the line {several[:60]!r}" if several else "no word"
-        raise UserError(f"{WHERE}: words={path}: found {found}; wanted a word in lower case a line. {TO_LIST_WORDS}")
+        raise UserError(
+            f"{WHERE}: words={path}: found {found}; wanted one word per line, in lower case. {TO_LIST_WORDS}"
+        )
     return words

@@ -309,8 +309,9 @@ def _check_tower(visual: nn.Module) -> None:
     )
     if not (plain_vit or isinstance(visual, ModifiedResNet)):
         raise UserError(
-            f"methods/saliency/maskclip.py: the image tower is a {type(visual).__name__} of a kind that MaskCLIP does "
-            "not define; wanted CLIP's ResNet or plain ViT. Choose another `model`, such as RN50-quickgelu."
+            f"methods/saliency/maskclip.py: found an image tower of the type {type(visual).__name__}, for which "
+            "MaskCLIP is not defined; wanted CLIP's ResNet or plain ViT. Choose another `model`, such as "
+            "RN50-quickgelu."
         )
 
 

@@ -70,7 +70,7 @@ def instead(path: Path) -> str:
         return "it is empty"
     if beginning.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS, and the file itself is elsewhere: `git lfs pull`"
-    return "it is a page of the web" if beginning.startswith(b"<") else ""
+    return "it is a web page" if beginning.startswith(b"<") else ""
 
 
 def as_float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,9 +98,9 @@ def read_whole(
         return (read_torchscript(path) if is_torchscript(path) else load_torch(path, skipped)), {}
     except ForeignObjectError as error:
         raise UserError(
-            f"{reader}: {path}: found an object of {error} in it; wanted tensors alone, with numbers and texts beside "
-            "them at most; nothing of it was executed. Save it anew without that object where the file was made: "
-            f"torch.save({saved}, 'weights.pth'), or correct `checkpoint`."
+            f"{reader}: {path}: found an object of {error} in it; wanted only tensors, numbers and texts; nothing of "
+            f"it was executed. Save it again without that object where the file was made: torch.save({saved}, "
+            "'weights.pth'), or correct `checkpoint`."
         ) from error
     except Exception as error:  # A damaged pickle fails in as many ways as pickle has opcodes.
         text = str(error).strip().partition("\n")[0]
@@ -134,10 +134,10 @@ def _shared_prefix(names: Sequence[Any]) -> str | None:
 def no_weights(found: Any) -> str:
     """Says for a message what a content is if it is no mapping of names to tensors; "" if it is one."""
     if not isinstance(found, Mapping):
-        return f"something else than a state_dict ({type(found).__name__})"
+        return f"something other than a state_dict ({type(found).__name__})"
     others = [f"{key!r} ({type(value).__name__})" for key, value in found.items() if not isinstance(value, Tensor)]
     others += [f"{key!r} as a name" for key in found if not isinstance(key, str)]
-    return f"something else than a state_dict, with {', '.join(others[:3])}" if others else ""
+    return f"something other than a state_dict, with {', '.join(others[:3])}" if others else ""
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -212,6 +212,6 @@ def check_tower(visual: nn.Module, who: str, *, resnet: bool) -> None:
     wanted = "a plain ViT that reads the image by its class token" + (", or CLIP's ResNet" if resnet else "")
     example = "ViT-B-16-quickgelu or RN50-quickgelu" if resnet else "ViT-B-16-quickgelu"
     raise UserError(
-        f"{who}: the image tower is a {type(visual).__name__}{pooled} of a kind that this saliency does not define; "
-        f"wanted {wanted}. Choose another `model`, such as {example}."
+        f"{who}: found an image tower of the type {type(visual).__name__}{pooled}, for which this saliency is not "
+        f"defined; wanted {wanted}. Choose another `model`, such as {example}."
     )

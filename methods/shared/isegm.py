@@ -98,8 +98,8 @@ class IsegmCheckpoints(Generic[A]):
         if wrong := misfits(weights, network.state_dict()):
             name, found, wanted = min(wrong)
             raise UserError(
-                f"{path}: found {found} as tensor {name}; {self.named(architecture)} wanted {wanted}. "
-                "Fetch or train the file again."
+                f"{path}: found {found} as tensor {name}; wanted {wanted}, for {self.named(architecture)}. Fetch or "
+                "train the file again."
             )
         network.load_state_dict(dict(weights), assign=True)
         return network

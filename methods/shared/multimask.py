@@ -356,8 +356,8 @@ def check_options(
     if ("saliency" in rankings) != (saliency is not None):
         found = "no saliency" if saliency is None else f"a saliency with rankings={list(rankings)}"
         raise UserError(
-            f"{name}: found {found}; ranking by saliency wanted both. Set `saliency: {{name: maskclip, params: ...}}` "
-            "and have `saliency` among the `rankings`, or leave out both."
+            f"{name}: found {found}; wanted both or neither, to rank by saliency. Set `saliency: "
+            f"{{name: maskclip, params: ...}}` and have `saliency` among the `rankings`, or leave out both."
         )
     if candidates == "chosen" and len(rankings) > 1:
         raise UserError(

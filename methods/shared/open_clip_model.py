@@ -130,7 +130,7 @@ def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
     if wrong := no_weights(weights) or ("" if weights else "an empty file"):
         raise UserError(
             f"methods/shared/open_clip_model.py: cannot read {checkpoint}: found no state_dict, but {wrong}; wanted "
-            "tensors alone: a state_dict, OpenAI's archive or safetensors. Save its state_dict anew, or correct the "
+            "tensors alone: a state_dict, OpenAI's archive or safetensors. Save its state_dict again, or correct the "
             "path."
         )
     return weights

@@ -237,8 +237,8 @@ def load_weights(architecture: Architecture, weights: Mapping[str, Tensor], path
     if wrong := misfits(weights, network.state_dict()):
         name, found, wanted = min(wrong)
         raise UserError(
-            f"{path}: found {found} as tensor {name}; {architecture.encoder} wanted {wanted}. "
-            "The file was saved for another network; train it again."
+            f"{path}: found {found} as tensor {name}; wanted {wanted}, for {architecture.encoder}. The file was "
+            "saved for another network; train it again."
         )
     network.load_state_dict(dict(weights))
     return PaddedNetwork(network, architecture.output_stride)

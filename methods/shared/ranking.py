@@ -69,8 +69,8 @@ class ClipRanking:
             )
         if checkpoint is None:
             raise UserError(
-                f"methods/shared/ranking.py: found no clip_checkpoint; ranking by CLIP wanted the weights of {model}. "
-                "Download them (README, Weights) and set `clip_checkpoint`, or take clip out of `rankings`."
+                f"methods/shared/ranking.py: found no clip_checkpoint; wanted the weights of {model}, to rank by "
+                "CLIP. Download them (README, Weights) and set `clip_checkpoint`, or take clip out of `rankings`."
             )
         self.clip = load_clip(model, checkpoint, device)
         self.crop, self.template, self.dtype, self.crops_per_batch = crop, template, dtype, crops_per_batch

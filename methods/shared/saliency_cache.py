@@ -137,9 +137,8 @@ class KeptMaskClip(Saliency):
     def __init__(self, saliency: Saliency, folder: Path, limit_gib: float = 100.0) -> None:
         if not isinstance(saliency, MaskClip):
             raise UserError(
-                f"methods/shared/saliency_cache.py: found saliency {type(saliency).__name__}; wanted "
-                f"maskclip, the only one "
-                "whose features are known to be kept. Leave out `features_folder`."
+                f"methods/shared/saliency_cache.py: found saliency {type(saliency).__name__}; wanted maskclip, the "
+                "only one whose features can be kept. Leave out `features_folder`."
             )
         self.saliency, self.device = saliency, saliency.device
         self.folder = folder / model_hash(saliency)

@@ -99,7 +99,7 @@ class TextShelf:
         return self.folder / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def _not_kept(self, error: OSError) -> None:
-        _log.warning("%s: texts are not kept (%s)", self.folder, error.strerror)
+        _log.warning("%s: embeddings of texts cannot be kept there (%s)", self.folder, error.strerror)
         self.kept = False
 
     def _drop_old(self) -> None:

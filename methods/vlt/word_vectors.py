@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from harness.structures import UserError
 
 WHERE = "methods/vlt/word_vectors.py"
-WANTED = "wanted word vectors as text, a word and its numbers a line, as GloVe, word2vec and fastText publish them"
+WANTED = "wanted word vectors as text, one word with its numbers per line, as GloVe, word2vec and fastText publish them"
 HEADER = re.compile(rb"\d+ \d+\s*")
 """The first line of word2vec's and fastText's files: the number of words, and the length of a vector."""
 

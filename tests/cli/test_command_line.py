@@ -193,7 +193,7 @@ def test_reasons_and_oddities_stand_in_the_closing_lines_and_in_the_report(here:
         assert "table 'odd_tables:raises' failed with KeyError: 'no such column' (odd_tables.py, line 11)." in told
         assert "table 'odd_tables:leaves' failed with RuntimeError: sys.exit(0)" in told
         assert "table 'odd_tables:empty' returned NoneType; wanted harness.report.layout.Table." in told
-        assert "table 'odd_tables:short' returned 1 cells in row 1; wanted 2 of Cell, one a column." in told
+        assert "table 'odd_tables:short' returned 1 cells in row 1; wanted 2 of Cell, one per column." in told
         assert "table 'odd_tables:number' returned a cell with 0.5 in row 1; wanted a text." in told
     for told in (done.stdout, report):
         assert "A sound one" in told and "Leaderboard" in told and told.count("Not built") == len(odd)

@@ -162,9 +162,9 @@ def test_a_rule_that_returns_no_clicks(monkeypatch: pytest.MonkeyPatch, made: An
 
 
 def test_a_rule_that_raises_is_one_message_that_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = rf"broken cannot be asked\. AttributeError: .*'nothing' \({re.escape(__file__)}, line \d+\)\.$"
+    said = rf"broken cannot be tried\. AttributeError: .*'nothing' \({re.escape(__file__)}, line \d+\)\.$"
     with pytest.raises(UserError, match=said):
         clicks_a_round(f"{__name__}:broken", {})
-    with pytest.raises(UserError, match=r"^sam/v1 cannot be asked\. .* \(\S*/harness/clicks/\S*\.py, line \d+\)\.$"):
+    with pytest.raises(UserError, match=r"^sam/v1 cannot be tried\. .* \(\S*/harness/clicks/\S*\.py, line \d+\)\.$"):
         monkeypatch.setattr("harness.clicks.correction.deepest", None)
         clicks_a_round("sam/v1", {})

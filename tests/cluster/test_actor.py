@@ -84,7 +84,7 @@ def test_a_folder_that_is_not_there_is_a_message(tmp_path: Path) -> None:
     store, actor = Store(tmp_path / "run"), Actor()
     (shard, _) = shards(tmp_path / "gone", store)
     actor.load(shard.method, frozenset(), store, 1)
-    with pytest.raises(UserError, match=r"^'pictures': found nothing at root=.*gone; the driver does"):
+    with pytest.raises(UserError, match=r"^'pictures': found root=.*gone on the driver"):
         actor.open(shard.dataset, frozenset({"root"}))
 
 
@@ -138,7 +138,9 @@ def test_what_the_driver_sees_must_be_there(tmp_path: Path) -> None:
     assert wanted == {"checkpoint"}
     check_paths("methods", entry(weights), wanted)
     weights.unlink()
-    with pytest.raises(UserError, match=rf"^'steady': found nothing at checkpoint={weights}; the driver does\. Wanted"):
+    with pytest.raises(
+        UserError, match=rf"^'steady': found checkpoint={weights} on the driver.s machine, but not on this one\. Wanted"
+    ):
         check_paths("methods", entry(weights), wanted)
 
 

@@ -36,6 +36,6 @@ def test_whose_nodes_went_for_good_is_told_so(monkeypatch: pytest.MonkeyPatch) -
     running._check_placed()  # Nothing is left to do.
     running.queues["sam"].shards.append(Shard((), ("a",)))
     with pytest.raises(
-        UserError, match=r"worker of 'sam' fits on, which asks for 1 CPU, 0 GPU, are gone, .* 60 s\. The"
+        UserError, match=r"worker of 'sam' asks for 1 CPU, 0 GPU\. The nodes .* are gone, .* 60 s\. The"
     ):
         running._check_placed()

@@ -65,7 +65,7 @@ def test_what_named_a_dead_cluster_is_named(asked: dict[str, Any], monkeypatch: 
 @pytest.mark.parametrize(
     "error,says",
     [
-        (AuthenticationError("no token was found"), r"Ray at this machine wants a token.*RAY_AUTH_MODE=token"),
+        (AuthenticationError("no token was found"), r"Ray at this machine requires a token.*RAY_AUTH_MODE=token"),
         (RuntimeError("Failed to start\n the raylet"), r"Ray did not start on this machine \(RuntimeError: Failed to "),
         (OSError(28, "No space left on device"), r"Ray did not start on this machine \(OSError: .*No space left.*logs"),
     ],
@@ -87,7 +87,10 @@ def test_another_python_behind_ray_s_client_is_told(asked: dict[str, Any], monke
         raise RuntimeError("Version mismatch: The cluster was started with:\n    Python: 3.12.1")
 
     monkeypatch.setattr(ray, "init", fails)
-    with ray_heads.head() as address, pytest.raises(UserError, match=r"^cluster: another Python or Ray at --address"):
+    with (
+        ray_heads.head() as address,
+        pytest.raises(UserError, match=r"^cluster: found another version of Python or Ray at --address"),
+    ):
         joining.connect(address)
     assert not asked
 

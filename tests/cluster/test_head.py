@@ -33,14 +33,14 @@ TOKEN = secrets.token_hex(32)
     [
         (
             lambda: ray_heads.head(python_version="3.12.1"),
-            rf"found Ray {ray.__version__} and Python 3\.12\.1 at --address .*; wanted .*demands the same everywhere",
+            rf"found Ray {ray.__version__} and Python 3\.12\.1 at --address .*; wanted .*requires the same versions",
         ),
         (lambda: ray_heads.head(ray_version="2.9.0"), r"found Ray 2\.9\.0 and Python .* at --address"),
         (
             lambda: ray_heads.head(refuses=grpc.StatusCode.UNAUTHENTICATED),
-            r"the head at --address .* wants a token.*RAY_AUTH_MODE=token.*docs/clusters\.md",
+            r"the head at --address .* requires a token.*RAY_AUTH_MODE=token.*docs/clusters\.md",
         ),
-        (ray_heads.no_head, r"what listens at --address .* does not answer as a head of Ray's"),
+        (ray_heads.no_head, r"what answers at --address .* is not the head of a Ray cluster"),
     ],
 )
 def test_a_head_that_cannot_be_joined_is_told_for_what_it_is(

@@ -72,12 +72,12 @@ def test_a_process_that_ends_is_said_and_the_next_question_is_answered(there: Th
     question = Question("marks", "p", "p", (Click(5, 5),), None)
     image = np.zeros((tried.H, tried.W, 3), np.uint8)
     process = host._actor.__ray_call__  # type: ignore[attr-defined]
-    with pytest.raises(HostError, match=r"'marks': its process in the cluster (ended \(|is starting anew\. )"):
+    with pytest.raises(HostError, match=r"'marks': its process in the cluster (ended \(|is starting again\. )"):
         process.remote(lambda _: os._exit(1))
         host.call("ask", question, image).result(60)
     found, ends = None, time.monotonic() + 120
     while found is None and time.monotonic() < ends:
-        with suppress(HostError):  # "is starting anew. Ask again in a moment."
+        with suppress(HostError):  # "is starting again. Ask again in a moment."
             found = host.call("ask", question, image).result(60)
     assert found.prediction.masks.sum() == 25
 

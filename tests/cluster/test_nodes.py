@@ -198,13 +198,13 @@ def filled(folder: Path) -> Path:
 def test_a_checkpoint_that_the_node_lacks(shared: Path, tmp_path: Path) -> None:
     weights = filled(shared / "hidden") / "toy-0"
     made = jobs(filled(shared / "all"), {"params": {"checkpoint": str(weights)}})
-    with pytest.raises(UserError, match=rf"^On node \S+ \(\S+\): 'steady': found nothing at checkpoint={weights}; the"):
+    with pytest.raises(UserError, match=rf"^On node \S+ \(\S+\): 'steady': found checkpoint={weights} on the driver"):
         ran(made, Store(tmp_path))
 
 
 def test_a_data_set_s_folder_that_the_node_lacks(shared: Path, tmp_path: Path) -> None:
     root = filled(shared / "hidden" / "data")
-    with pytest.raises(UserError, match=rf"^On node \S+ \(\S+\): 'pictures': found nothing at root={root}; the driver"):
+    with pytest.raises(UserError, match=rf"^On node \S+ \(\S+\): 'pictures': found root={root} on the driver"):
         ran(jobs(root), Store(tmp_path))
 
 
@@ -227,7 +227,9 @@ def test_images_that_nobody_has_are_failed_rows(shared: Path, tmp_path: Path) ->
 def test_runs_that_the_node_keeps_to_itself(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "ARRIVES_S", 1.0)
     store = Store(shared / "hidden" / "run")
-    with pytest.raises(UserError, match=r"^On node .*/hidden/run/shards/\S+: written by worker \S+; the driver, on"):
+    with pytest.raises(
+        UserError, match=r"^On node .*/hidden/run/shards/\S+: worker \S+ wrote this file, but the driver, on"
+    ):
         ran(jobs(filled(shared / "all")), store)
 
 
@@ -243,10 +245,10 @@ def test_other_files_at_one_path_end_the_run_and_leave_no_row(
     )
     if differing == "weights":
         method["name"], params["weights"] = "far_plugins:Reaching", str(shared / "same" / "reach")
-        said = rf"'mine': weights={shared}/same/reach is another file than when the run was planned\."
+        said = rf"'mine': weights={shared}/same/reach has changed since the run was planned\."
     else:
         dataset |= {"name": "far_plugins:Sized", "params": {"root": str(shared / "same")}}
-        said = rf"'toys': the data at root={shared}/same are others than when the run was planned: sha256 was"
+        said = rf"'toys': the data at root={shared}/same have changed since the run was planned: sha256 was"
     config = tmp_path / "mixed.yaml"
     workers = {"count": 2, "gpus": 0, "samples_per_shard": 1}
     whole = {"run": "mixed", "methods": [method], "datasets": [dataset], "workers": workers}

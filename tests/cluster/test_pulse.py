@@ -97,7 +97,7 @@ def test_a_joined_cluster_s_head_has_a_time_to_come_back(head: socket.socket, mo
 def test_a_node_that_left_the_cluster_is_named(head: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Pulse(own=False)
     monkeypatch.setattr(ray, "nodes", lambda: [{"NodeID": "1", "Alive": False}, {"NodeID": "2", "Alive": True}])
-    with pytest.raises(UserError, match=r"the node that this process works on, login \(10\.0\.0\.1\), is no longer"):
+    with pytest.raises(UserError, match=r"the node of this process, login \(10\.0\.0\.1\), is no longer"):
         seen.check()
 
 

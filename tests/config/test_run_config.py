@@ -144,7 +144,7 @@ methods: [{name: click_only, params: {checkpoint: a}}]
         ({"clicks": {"max_clicks": -1}}, r"clicks\.max_clicks: found -1; wanted greater than or equal to 0"),
         (
             {"clicks": {"strategy": "paper/v2", "options": {"positives": 2, "negatives": 1}, "max_clicks": 4}},
-            r"clicks\.max_clicks: found 4; paper/v2 with these options makes 3 clicks a round: wanted 3 or a multiple",
+            r"clicks\.max_clicks: found 4; wanted 3 or a multiple of it, since paper/v2 with these options makes",
         ),
         (
             {"clicks": {"strategy": "grid/v1", "options": {"side": 3, "cell": 9}}},
@@ -367,9 +367,11 @@ def test_seeds_and_variants_multiply(tmp_path: Path) -> None:
 
 
 def test_seeds_want_a_recipe(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"methods\[0\]\.seeds: found a checkpoint under `params`; wanted a recipe"):
+    with pytest.raises(
+        UserError, match=r"methods\[0\]\.seeds: found a checkpoint under `params`; wanted `train:` with a recipe"
+    ):
         _load(tmp_path, **_method(seeds=[1], train=RECIPE))
-    with pytest.raises(UserError, match=r"methods\[0\]\.seeds: found no `train`; wanted a recipe"):
+    with pytest.raises(UserError, match=r"methods\[0\]\.seeds: found no `train`; wanted `train:` with a recipe"):
         _load(tmp_path, methods=[{"name": "click_only", "seeds": [1]}])
 
 
@@ -413,7 +415,7 @@ def _two(folder: Path, **second: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("place", ["methods/x.safetensors", "methods/weights/../x.safetensors"])
 def test_two_recipes_with_one_checkpoint_would_pass_for_each_other(tmp_path: Path, place: str) -> None:
-    reason = "a.yaml, methods: 'a' and 'b' are trained by different recipes to one checkpoint, methods/.*x.safetensors"
+    reason = "a.yaml, methods: 'a' and 'b' have different recipes that save to one checkpoint, methods/.*x.safetensors"
     with pytest.raises(UserError, match=reason):
         _load(tmp_path, methods=_two(tmp_path, seed=2, checkpoint=place))
     assert len(_load(tmp_path, methods=_two(tmp_path, seed=2, checkpoint="methods/y.safetensors")).methods) == 2

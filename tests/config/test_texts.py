@@ -65,7 +65,7 @@ def test_wrong_classes_are_drawn_evenly_and_never_the_right_one() -> None:
 
 @pytest.mark.parametrize("rule", ["synonym", "hypernym"])
 def test_a_class_that_the_words_file_lacks_fails(rule: str) -> None:
-    with pytest.raises(ValueError, match=f"no {rule} of 'dog'"):
+    with pytest.raises(ValueError, match=f"no {rule} for 'dog'"):
         find("texts", rule)(asked(category="dog"))
 
 

@@ -92,7 +92,7 @@ def test_an_instance_without_words_gives_its_place_to_another(caplog: pytest.Log
     words.write_text("name,said,synonym,hypernym\ncat,,feline,animal\n", "utf-8")
     learner, _ = trained({"rule": "synonym", "words": str(words)})
     assert {name[-1] for name in learner.said} == {"1"}
-    assert "instance a/0 is left out: text: no synonym of 'tvmonitor'" in caplog.text
+    assert "instance a/0 is left out: text: no synonym for 'tvmonitor'" in caplog.text
     assert {text for text, _ in learner.prepared} == {"feline"}
 
 

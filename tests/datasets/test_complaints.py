@@ -147,7 +147,7 @@ PICTURES: dict[str, tuple[str, Drawing | None, int | str]] = {
 }
 SIZES: dict[str, tuple[Any, Any, int | str]] = {
     "sizes as text": ("32", "48.0", AREA),
-    "height and width exchanged": (W, H, "Height and width are exchanged there, or the picture was turned"),
+    "height and width exchanged": (W, H, "Height and width are swapped there, or the picture was turned"),
     "size 0": (0, 0, "wanted 0 x 0, as in"),
 }
 
@@ -227,7 +227,7 @@ def whole(**changes: Any) -> dict[str, Any]:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "nothing": ("", "it is empty"),
-    "a page of the web": ("<!DOCTYPE html>", "it is a page of the web"),
+    "a page of the web": ("<!DOCTYPE html>", "it is a web page"),
     "a pointer of Git LFS": ("version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
     "COCO's results": ([{"image_id": 1, "segmentation": rle(RUNS), "score": 0.9}], "it is a list, as COCO's results"),
     "LabelMe's file": (

@@ -256,7 +256,7 @@ BROKEN = {
     ),
     "two values": (_box() + _box(0, 9, 128), r"found the values 128, 255 besides 0; wanted one"),
     "16 bits": (GREY16, r"found PIL mode I;16; wanted 8 bits or fewer"),
-    "colours": (RED, r"found colours; wanted grey, or a palette"),
+    "colours": (RED, r"found colours; wanted grey or a palette"),
     "alpha": (CLEAR, r"found transparent pixels"),
     "white first": (_palette(_box(value=1), [255, 255, 255, 0, 0, 0]), r"a palette in which 0 is not black"),
     "two blacks": (_palette(_box(value=1), [0, 0, 0, 0, 0, 0]), r"or not the only black"),
@@ -286,7 +286,7 @@ def test_floating_point_and_pages(tmp_path: Path) -> None:
     _save(root / "masks/a/2.tif", _box(), save_all=True, append_images=[PIL.Image.fromarray(_box(5, 5))])
     broken = Folder(root).load("a").broken
     assert re.search(r"found PIL mode F; wanted 8 bits", broken["a/1"])
-    assert re.search(r"found 2 pages; wanted one image a file", broken["a/2"])
+    assert re.search(r"found 2 pages; wanted one image per file", broken["a/2"])
 
 
 @pytest.mark.parametrize("kept", [0, 50])
@@ -456,12 +456,12 @@ def test_a_mask_without_an_image(tmp_path: Path) -> None:
 def test_two_images_of_one_name(tmp_path: Path) -> None:
     root = _write(tmp_path, {"a.png": _box()})
     _save(root / "images" / "a.jpg", _picture())
-    assert re.search(r"images/a\.png' and 'a\.jpg'; wanted one file a name, whatever the suffix", _mistaken(root))
+    assert re.search(r"images/a\.png' and 'a\.jpg'; wanted one file per name, whatever its suffix", _mistaken(root))
 
 
 def test_two_masks_of_one_name(tmp_path: Path) -> None:
     root = _write(tmp_path, {"a.png": _box(), "a.bmp": _box()})
-    assert re.search(r"masks/a\.png' and 'a\.bmp'; wanted one file a name", _mistaken(root))
+    assert re.search(r"masks/a\.png' and 'a\.bmp'; wanted one file per name", _mistaken(root))
     (root / "masks/a.bmp").unlink()
     _save(root / "masks" / "a" / "1.png", _box())
     assert re.search(r"found .*masks/a and masks/a\.\*; wanted either", _mistaken(root))
@@ -470,7 +470,7 @@ def test_two_masks_of_one_name(tmp_path: Path) -> None:
 def test_a_folder_of_masks_is_no_index_mask(tmp_path: Path) -> None:
     root = _write(tmp_path, {"a/1.png": _box()})
     assert re.search(
-        r"found .*masks/a .*; wanted one file an image, since masks is 'index'", _mistaken(root, masks="index")
+        r"found .*masks/a .*; wanted one file per image, since masks is 'index'", _mistaken(root, masks="index")
     )
 
 
@@ -728,5 +728,5 @@ def test_masks_to_start_from_that_fit_nothing(tmp_path: Path) -> None:
     _save(root / "initial" / "b.png", _box())
     with pytest.raises(UserError, match=r"initial/b\.png and no mask of that name"):
         Folder(root).sample_ids()
-    with pytest.raises(UserError, match="masks='index'; wanted a mask file an instance"):
+    with pytest.raises(UserError, match="masks='index'; wanted one mask file per instance"):
         Folder(root, masks="index")

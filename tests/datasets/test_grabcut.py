@@ -124,7 +124,7 @@ def test_empty_folders_are_the_readers_to_mend(tmp_path: Path) -> None:
 def test_two_pictures_of_one_name_are_the_readers_to_mend(tmp_path: Path) -> None:
     root = _write(tmp_path)
     picture(H, W, 3).save(root / "data_GT" / "llama.jpg")
-    with pytest.raises(UserError, match=r"llama\.png' and 'llama\.jpg'; wanted one file a name"):
+    with pytest.raises(UserError, match=r"llama\.png' and 'llama\.jpg'; wanted one file per name"):
         GrabCut(root).sample_ids()
 
 

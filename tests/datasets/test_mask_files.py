@@ -115,7 +115,7 @@ def test_colours_are_davis_own(tmp_path: Path) -> None:
 
 def test_several_pages_are_refused(tmp_path: Path) -> None:
     WHITE.save(tmp_path / "a.tif", save_all=True, append_images=[WHITE])
-    with pytest.raises(ValueError, match="found 2 pages; wanted one image a file"):
+    with pytest.raises(ValueError, match="found 2 pages; wanted one image per file"):
         read_grey(tmp_path / "a.tif")
 
 

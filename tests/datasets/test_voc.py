@@ -358,10 +358,10 @@ def test_blank_lines_spaces_and_a_byte_order_mark_do_not_count(tmp_path: Path) -
         ("a\nb\na\n", r"val\.txt: found a twice; wanted every image once"),
         ("", r"val\.txt: found no image id"),
         ("\n  \n", r"val\.txt: found no image id"),
-        ("a\n../../a\n", r"found '../../a'; wanted an image id such as 2007_000033"),
-        ("/JPEGImages/a.jpg /SegmentationClassAug/a.png\n", "wanted an image id"),
-        ("a~1\n", "wanted an image id"),
-        ("\0" * 100, "wanted an image id"),
+        ("a\n../../a\n", r"found '../../a'; wanted image ids such as 2007_000033"),
+        ("/JPEGImages/a.jpg /SegmentationClassAug/a.png\n", "wanted image ids"),
+        ("a~1\n", "wanted image ids"),
+        ("\0" * 100, "wanted image ids"),
     ],
 )
 def test_a_list_that_is_none_ends_the_listing(tmp_path: Path, text: str, message: str) -> None:

@@ -228,7 +228,7 @@ def test_a_wrong_text_is_the_same_in_any_batch_and_a_missing_one_is_a_failed_row
     unknown = evaluated(Discs(), Boxes(), text=Text(rule="synonym"))
     assert {(one.status, one.text, one.click_index) for one in unknown} == {("failed", None, 1)}
     assert {one.instance_id for one in unknown} == all_ids()
-    assert all("text: no synonym of" in str(one.error) for one in unknown)
+    assert all("text: no synonym for" in str(one.error) for one in unknown)
 
 
 def test_one_object_under_two_texts_is_clicked_alike() -> None:

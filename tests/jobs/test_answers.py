@@ -83,9 +83,9 @@ def test_the_saliency_of_the_training_passes_wherever_its_files_lie(tmp_path: Pa
 @pytest.mark.parametrize(
     ("clip", "said"),
     [
-        ({"temperature": 0.05}, "saliency.temperature: trained with 1.0, asked with 0.05"),
-        ({"input": 64}, "saliency.input: trained with 128, asked with 64"),
-        ({"templates": "plain"}, "saliency.templates: trained with published, asked with plain"),
+        ({"temperature": 0.05}, "saliency.temperature: trained with 1.0, used with 0.05"),
+        ({"input": 64}, "saliency.input: trained with 128, used with 64"),
+        ({"templates": "plain"}, "saliency.templates: trained with published, used with plain"),
         ({"checkpoint": "methods/weights/scenes_clip_crops.safetensors"}, "saliency.checkpoint: trained with methods/"),
     ],
 )
@@ -104,14 +104,14 @@ def test_run_and_plan_refuse_it_and_a_network_that_is_not_trained_yet_too(
     path = config(tmp_path, clip={"temperature": 0.05})
     for command in ("run", "plan"):
         done = here(command, path, "--runs", tmp_path)
-        assert done.returncode == 2 and "trained with 1.0, asked with 0.05" in done.stderr
+        assert done.returncode == 2 and "trained with 1.0, used with 0.05" in done.stderr
     assert not (tmp_path / "a" / "manifest.json").exists()
     told = trained_by(WEIGHTS / "scenes_text_click.safetensors")
     assert told
     recipe = told.recipe.model_dump(mode="json") | {"checkpoint": str(tmp_path / "to_come.safetensors")}
     entry = {"train": recipe, "params": {"saliency": {"name": "maskclip", "params": CLIP | {"temperature": 0.05}}}}
     config_of_one_to_train = load_run(config(tmp_path, **entry))
-    with pytest.raises(UserError, match="trained with 1.0, asked with 0.05"):
+    with pytest.raises(UserError, match="trained with 1.0, used with 0.05"):
         planned(config_of_one_to_train, config_of_one_to_train.methods)
 
 
@@ -119,7 +119,7 @@ def test_run_and_plan_refuse_it_and_a_network_that_is_not_trained_yet_too(
 def test_it_runs_on_request_and_every_table_says_so(tmp_path: Path) -> None:
     path = config(tmp_path, clip={"temperature": 0.05}, saliency_differs="footnote")
     finished = run(load_run(path), Quiet(), runs=str(tmp_path))
-    said = "ours is not asked as it was trained: saliency.temperature: trained with 1.0, asked with 0.05."
+    said = "ours is not used as it was trained: saliency.temperature: trained with 1.0, used with 0.05."
     assert all(said in table.notes for table in finished.tables) and said in (tmp_path / "a" / "report.md").read_text()
 
 
@@ -183,7 +183,7 @@ def test_a_config_that_names_fewer_classes_than_the_checkpoint_is_told(
     with caplog.at_level(logging.WARNING):
         planned(load_run(config(tmp_path, checkpoint, trained_on={"classes": list(SEEN)})))
     assert (
-        "ours: by the config it was trained on 10 classes, by its checkpoint on 20, with apple, boat, bus"
+        "ours: the config says that it was trained on 10 classes, its checkpoint says 20, with apple, boat, bus"
         in caplog.text
     )
 
@@ -217,7 +217,7 @@ def test_images_of_the_stored_recipe_are_found_where_the_config_says_nothing(tmp
     (job,) = planned(load_run(config(tmp_path)))
     assert job.facts.about["training_images_asked"] == 0
     _, footnotes, _ = tables_of(tmp_path, on_val, trained_on="scenes")
-    assert any(note.startswith("Trained on 3 of the images that it is asked on here") for note in footnotes)
+    assert any(note.startswith("Trained on 3 of the images that it is evaluated on here") for note in footnotes)
 
 
 def test_a_config_that_leaves_out_images_of_the_checkpoint_is_told_and_they_count(
@@ -240,4 +240,4 @@ def test_training_data_that_changed_since_is_told(tmp_path: Path, caplog: pytest
     save_file(weights, checkpoint, about)
     with caplog.at_level(logging.WARNING):
         training_images(the_method(config(tmp_path, checkpoint)))
-    assert "ours: its training found another scenes (recipe differ)" in caplog.text
+    assert "ours: the data set scenes has changed since the training (recipe differ)" in caplog.text

@@ -83,7 +83,7 @@ def test_training_data_that_is_not_here_is_unknown_and_said_so(
     absent = {"datasets": [{"name": "coco", "params": {"root": str(tmp_path / "none"), "split": "train2017"}}]}
     with caplog.at_level(logging.WARNING):
         assert found(loaded(tmp_path, absent)) is None
-    assert "steady: its training images are not at hand" in caplog.text
+    assert "steady: its training images cannot be listed" in caplog.text
 
 
 def test_coco_and_refcoco_show_the_same_pictures() -> None:

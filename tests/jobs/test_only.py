@@ -48,7 +48,7 @@ def test_data_sets_and_methods_without_one_of_them_are_left_out(config: RunConfi
     assert [one.label for one in part.datasets] == ["A"] and [one.label for one in part.methods] == ["everywhere"]
     assert len(list(part.pairs())) == 1
     alone = config.model_copy(update={"methods": config.methods[1:]})
-    with pytest.raises(UserError, match="no method of the config is asked on A"):
+    with pytest.raises(UserError, match="found no method in the config that runs on A"):
         narrowed(alone, ["val-00001"])
 
 

@@ -102,8 +102,8 @@ def test_a_checkpoint_of_another_recipe_is_told_once(tmp_path: Path, caplog: pyt
     assert due(before) == [] and not caplog.records
     assert due(now, now.model_copy(update={"label": "the same"})) == []
     assert [one.getMessage() for one in caplog.records] == [
-        f"{tmp_path}/w.safetensors was made by another recipe ({then}, now {own}): python -m harness train ... "
-        "--force trains it again"
+        f"{tmp_path}/w.safetensors was made by another recipe ({then}, now {own}). To train it again: "
+        "python -m harness train RECIPE --force"
     ]
 
 

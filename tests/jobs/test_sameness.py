@@ -62,7 +62,7 @@ def test_a_checkpoint_that_is_replaced_before_it_is_loaded_ends_the_run(tmp_path
     with pytest.raises(UserError) as raised:
         list(run_here(remaining(made, store, 2), store, 1))
     said = str(raised.value)
-    assert said.startswith(f"'steady': checkpoint={path} is another file than when the run was planned. Its SHA-256 ")
+    assert said.startswith(f"'steady': checkpoint={path} has changed since the run was planned. Its SHA-256 ")
     assert f"was {hashed(b'trained once')}; a worker found {hashed(b'trained anew')}. " in said
     assert "give the run another name" in said
     assert store.done(made[0].facts) == set()
@@ -85,7 +85,7 @@ def test_an_actor_on_a_node_with_other_files_makes_no_row(tmp_path: Path) -> Non
     (shard, _) = remaining(made, store, 2)
     actor.load(shard.method, frozenset(), store, 1, shard.weights)
     draw(tmp_path / "data", 1, left=20)
-    with pytest.raises(UserError, match=r"'mine': the data at root=\S+ are others than when .*: sha256 was \w{64}, a"):
+    with pytest.raises(UserError, match=r"'mine': the data at root=\S+ have changed since .*: sha256 was \w{64}, a"):
         actor.open(shard.dataset, frozenset(), shard.data)
     (tmp_path / "w.pth").write_bytes(b"another network")
     with pytest.raises(UserError, match="'steady': checkpoint=.*a worker found " + hashed(b"another network")):
@@ -111,7 +111,7 @@ def test_a_file_that_is_changed_while_the_run_works_ends_it(tmp_path: Path, part
     if not gone:
         path.write_bytes(content)  # As large as before, but newer.
         os.utime(path, (1, 1))
-    with pytest.raises(UserError, match=f"^'mine', image '2': {path} was changed or removed while the run worked"):
+    with pytest.raises(UserError, match=f"^'mine', image '2': {path} was changed or removed during the run"):
         list(coming)
     assert store.done(made[0].facts) == {"0", "1"}
 

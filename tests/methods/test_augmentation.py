@@ -284,7 +284,9 @@ def test_a_channel_for_every_click_positive_ones_first() -> None:
 
 
 def test_clicks_and_channels_must_be_as_many() -> None:
-    with pytest.raises(UserError, match=r"paper/v1 with click_options=\{\} makes 1 clicks; wanted 3, a channel each"):
+    with pytest.raises(
+        UserError, match=r"paper/v1 with click_options=\{\} makes 1 clicks; wanted 3, one for each channel"
+    ):
         learner(positive_clicks=2, negative_clicks=1)
 
 

@@ -76,7 +76,7 @@ def test_a_mapping_within_itself_is_refused(tmp_path: Path) -> None:
     endless: dict[str, Any] = {}
     endless["model"] = endless
     torch.save(endless, tmp_path / "a.pth")
-    with pytest.raises(UserError, match="something else than a state_dict"):
+    with pytest.raises(UserError, match="something other than a state_dict"):
         read_tensors(tmp_path / "a.pth", "here")
 
 
@@ -91,7 +91,7 @@ def test_a_damaged_file_says_so_on_one_line_without_colours(tmp_path: Path) -> N
     ("content", "what"),
     [
         ("", "it is empty"),
-        ("\n<!DOCTYPE html><html>", "it is a page of the web"),
+        ("\n<!DOCTYPE html><html>", "it is a web page"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "it is a pointer of Git LFS, .*`git lfs pull`"),
     ],
 )

@@ -58,7 +58,9 @@ def test_the_scores_gradient_is_autograds(kind: Any) -> None:
 def test_a_vit_that_pools_otherwise_is_refused(vision: dict[str, Any]) -> None:
     tower = visual("vit", **vision)
     for resnet in (True, False):
-        with pytest.raises(UserError, match=r"x.py: the image tower is a VisionTransformer with pool_type="):
+        with pytest.raises(
+            UserError, match=r"x.py: found an image tower of the type VisionTransformer with pool_type="
+        ):
             check_tower(tower, "x.py", resnet=resnet)
 
 

@@ -278,7 +278,7 @@ def test_the_published_vocabulary_is_known() -> None:
         (lambda content: content.pop("model"), "found bert_model, epoch, args at its top"),
         (lambda content: content.pop("bert_model"), "found no BERT"),
         (lambda content: content["model"].clear(), "found a state_dict without"),
-        (lambda content: content.update(model=[1, 2]), "found as `model` something else than a state_dict"),
+        (lambda content: content.update(model=[1, 2]), "found as `model` something other than a state_dict"),
     ],
 )
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, change: Any, said: str) -> None:

@@ -72,7 +72,7 @@ def test_candidates_are_ranked_by_their_scores(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
-        (Prompt(CLICKED), "has masks of a data set's instances alone"),
+        (Prompt(CLICKED), "has masks only for instances of a data set"),
         (Prompt(CLICKED, instance="1b"), "results.json has no mask of instance '1b'."),
         (
             Prompt(CLICKED, instance="1a"),

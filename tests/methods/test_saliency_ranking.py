@@ -104,7 +104,7 @@ def test_sams_choice_is_that_of_the_map_with_one_clip_pass_an_image() -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    with pytest.raises(UserError, match="found no saliency; ranking by saliency wanted both"):
+    with pytest.raises(UserError, match="found no saliency; wanted both or neither"):
         Sam(WEIGHTS / "scenes_sam.safetensors", rankings=("confidence", "saliency"), device="cpu")
     with pytest.raises(UserError, match=r"found a saliency with rankings=\['confidence'\]"):
         Sam(WEIGHTS / "scenes_sam.safetensors", saliency=ByText(), device="cpu")

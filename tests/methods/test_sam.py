@@ -419,7 +419,7 @@ def test_files_that_are_no_checkpoint_of_sam(tmp_path: Path, weights: Path) -> N
     wanted = {
         "large.pth": "found a SAM with backbone vit_l; wanted the released weights of SAM's vit_b",
         "other.pth": "found tensors such as conv.weight",
-        "list.pth": "something else than a state_dict",
+        "list.pth": "something other than a state_dict",
         "cut.pth": "no whole file",
         "cut.safetensors": "no whole file",
         "text.pth": "no whole file",

@@ -146,7 +146,7 @@ def test_a_worker_notices_other_weights_in_the_folder(folder: Path) -> None:
         pass
     wider(folder)
     with (
-        pytest.raises(UserError, match=r"saliency\.snapshot/config\.json=.*/config\.json is another file than when"),
+        pytest.raises(UserError, match=r"saliency\.snapshot/config\.json=.*/config\.json has changed since the run"),
         same_weights(entry, planned),
     ):
         pass

@@ -59,4 +59,4 @@ def test_a_disk_that_refuses_is_told_of_once(index: Path, caplog: pytest.LogCapt
         shelf.keep("dog", VECTOR)
     shelf.keep("cat", VECTOR)
     assert shelf.read("dog") is None
-    assert len(caplog.messages) == 1 and "texts are not kept" in caplog.text
+    assert len(caplog.messages) == 1 and "embeddings of texts cannot be kept there" in caplog.text

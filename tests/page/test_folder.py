@@ -35,7 +35,7 @@ def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path: Path, page:
     (tmp_path / "data" / "years of work").write_text("mine")
     (tmp_path / page).write_text("anybody's")
     before = names(tmp_path)
-    with pytest.raises(UserError, match="holds files, and no page_files.txt"):
+    with pytest.raises(UserError, match="found files, but no page_files.txt"):
         built(tmp_path, report="1")
     assert names(tmp_path) == before
 
@@ -46,7 +46,7 @@ def test_the_users_files_beside_a_page_stay(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     built(tmp_path, report="2")
     assert names(tmp_path) == {"report", "data", "data/years of work", "figures", LIST}
-    with pytest.raises(UserError, match="is no file of the earlier page"):
+    with pytest.raises(UserError, match="found a file that is not of the earlier page"):
         built(tmp_path, report="3", figures="a page's")
     assert (tmp_path / "report").read_text() == "2"
 

@@ -201,7 +201,7 @@ def test_two_files_of_the_folder(kind: Kind, own: Callable[[str, str], Path]) ->
     name = named(kind, "twice")
     own("first", source(kind, name))
     own("second", "\n" + source(kind, name))
-    said = rf"'{name}' is \S*first\.py, line 4 and \S*second\.py, line 5\. Rename one"
+    said = rf"'{name}' is defined several times: \S*first\.py, line 4 and \S*second\.py, line 5\. Rename one"
     with pytest.raises(UserError, match=said):
         registry.find(kind.name, name)
 
@@ -212,7 +212,10 @@ def test_a_file_of_the_folder_and_an_entry_point(
     name = named(kind, "twice")
     own("first", source(kind, name))
     entry_points(elsewhere("my_plugins", source(kind, name)).parent, kind, f"{name} = my_plugins:Mine")
-    with pytest.raises(UserError, match=rf"'{name}' is \S*first\.py, line 4 and my_plugins:Mine\. .*as module:name"):
+    with pytest.raises(
+        UserError,
+        match=rf"'{name}' is defined several times: \S*first\.py, line 4 and my_plugins:Mine\. .*as module:name",
+    ):
         registry.find(kind.name, name)
 
 
@@ -221,7 +224,7 @@ def test_two_entry_points(kind: Kind, elsewhere: Callable[[str, str], Path]) -> 
     folder = elsewhere("my_plugins", source(kind, name)).parent
     entry_points(folder, kind, f"{name} = my_plugins:Mine")
     entry_points(folder, kind, f"{name} = my_plugins:Other", package="other")
-    with pytest.raises(UserError, match=rf"'{name}' is my_plugins:Mine and my_plugins:Other\."):
+    with pytest.raises(UserError, match=rf"'{name}' is defined several times: my_plugins:Mine and my_plugins:Other\."):
         registry.find(kind.name, name)
 
 

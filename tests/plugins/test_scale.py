@@ -36,5 +36,5 @@ def test_bounds_hold_what_rounding_leaves_of_them() -> None:
 
 @pytest.mark.parametrize("bounds", [(1, 0), (0, 0), (0,), 3, ("a", "b"), (0, math.nan)])
 def test_bounds_that_are_none_are_refused_where_they_are_written(bounds: object) -> None:
-    with pytest.raises(UserError, match=r"register_metric\('wrong'\): bounds=.*; wanted the least and the largest"):
+    with pytest.raises(UserError, match=r"register_metric\('wrong'\): bounds=.*; wanted the smallest and the largest"):
         register_metric("wrong", bounds=bounds)  # type: ignore[arg-type]

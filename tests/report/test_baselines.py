@@ -68,7 +68,10 @@ def test_of_several_none_is_taken_and_a_note_says_how_to_name_one(three: pd.Data
     table = build_table("table1", three, context)
     assert table.title.startswith("Table 1: text and click against click alone")
     assert table.body[0].cells[3].text == "70.00"
-    assert f"toy, ours: no gains over click alone, for RITM and Click only play it. {NAME_ONE}" in table.notes
+    assert (
+        f"toy, ours: no gains over click alone, since there are several such methods: RITM and Click only. {NAME_ONE}"
+        in table.notes
+    )
 
 
 def test_nobody_plays_it_who_reads_the_text_or_is_given_some(three: pd.DataFrame) -> None:
@@ -76,7 +79,7 @@ def test_nobody_plays_it_who_reads_the_text_or_is_given_some(three: pd.DataFrame
     labels = {"RITM": facts("ritm", reads_text=True), "ours": facts("text_click", True)}
     own = found(pair, Context("demo", labels=labels))
     assert own.of("toy", "ours") is None
-    assert own.notes == [f"toy: no gains over click alone, for no method of this run plays it there. {NAME_ONE}"]
+    assert own.notes == [f"toy: no gains over click alone, since no method of this run is click-only there. {NAME_ONE}"]
 
 
 @pytest.mark.slow

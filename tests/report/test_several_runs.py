@@ -136,7 +136,7 @@ def test_a_methods_own_words_are_its_own_affair_and_a_footnote(pair: pd.DataFram
     run.manifest["config"]["methods"][0]["text"] = {"rule": "none"}
     run.manifest["jobs"]["ours-toy"]["parts"] = {**run.manifest["jobs"]["ours-toy"]["parts"], "text": "t2"}
     built = board(entries([run, source("runs/b", pair.assign(method="third").drop_duplicates("instance_id"))]))
-    assert "Asked in a way of its own, text: t2." in built.footnotes
+    assert "This method had a text rule of its own: t2." in built.footnotes
 
 
 @pytest.mark.slow
@@ -165,7 +165,10 @@ def test_a_run_that_fails_on_the_hard_instances_does_not_win(pair: pd.DataFrame)
         ["click", "1–2 a", "50.00", "4", "0", "50.00"],
     ]
     assert [row.cells[4].strong for row in built.body] == [True, False, False]
-    assert "Over 3 instances, others over 4: no rank and never the best." in built.body[1].cells[4].notes
+    assert (
+        "Over 3 instances, others over 4: it has no rank and is never marked as the best."
+        in built.body[1].cells[4].notes
+    )
 
 
 @pytest.mark.slow
@@ -186,7 +189,10 @@ def test_methods_with_clicks_of_their_own_stand_apart_in_words(pair: pd.DataFram
         ("twice", ""),
     ]
     assert [row.cells[4].strong for row in built.body] == [True, False, False]
-    said = "Asked with 2 clicks by paper/v1, others with 1 click by paper/v1: no rank among them, and never the best."
+    said = (
+        "Asked with 2 clicks by paper/v1, others with 1 click by paper/v1: it has no rank among them and is never "
+        "marked as the best."
+    )
     assert said in built.footnotes and not any("c2" in note for note in built.footnotes)
 
 
@@ -274,7 +280,7 @@ def test_a_metric_of_one_s_own_has_columns_in_its_unit_and_must_be_declared_alik
     at = heads.index("a, missed_px (px, lower is better) Overall")
     assert [row.cells[at].strong for row in shown.body] == [True, False]
     other = replace(runs[1], context=replace(runs[1].context, metrics={"missed_px": said | {"unit": "mm"}}))
-    with pytest.raises(UserError, match="runs/a and runs/b declare 'missed_px' otherwise"):
+    with pytest.raises(UserError, match="found 'missed_px' declared as .* in runs/a and as .* in runs/b"):
         entries([runs[0], other])
 
 

@@ -253,7 +253,9 @@ def test_leaderboards_merge_runs_and_refuse_other_protocols(run_folder: Path, he
 
 def test_the_audit_of_the_paper_and_of_a_run(run_folder: Path, here: Command) -> None:
     done = here("audit", run_folder, "--format", "md")
-    assert done.returncode == 0 and "swapped 0.694" in done.stdout and "Nothing is wrong in this run" in done.stdout
+    assert (
+        done.returncode == 0 and "swapped back 0.694" in done.stdout and "Nothing is wrong in this run" in done.stdout
+    )
     assert here("audit").stdout.count("published") > 20
 
 

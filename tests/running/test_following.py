@@ -56,7 +56,7 @@ def test_a_logger_that_raises_is_told_no_more_and_costs_no_row(
 ) -> None:
     _, store = followed(tmp_path, [hears(fails="on_rows"), hears()])
     assert len([one for one in HEARD if isinstance(one, Ended)]) == 1
-    (said,) = [line for line in caplog.messages if "is told no more" in line]
+    (said,) = [line for line in caplog.messages if "is switched off" in line]
     assert "hears {'fails': 'on_rows'} failed in on_rows" in said and "no such page" in said
     kept = read_results(store)
     assert kept is not None and (kept["status"] == "ok").all() and len(kept) == 6 * 2 * 3
@@ -114,7 +114,7 @@ def test_commands_learn_how_a_run_ended(tmp_path: Path, work: Callable[[], None]
 
 def test_a_command_that_fails_is_named(caplog: pytest.LogCaptureFixture) -> None:
     run_commands(["exit 3"], Ended("r", "runs/r", 0))
-    assert caplog.messages == ["on_end: exit code 3 of: exit 3"]
+    assert caplog.messages == ["on_end: found exit code 3 after the command: exit 3"]
 
 
 def test_means_so_far_are_those_of_all_rows() -> None:

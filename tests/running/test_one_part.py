@@ -68,7 +68,10 @@ def test_parts_one_after_the_other_make_the_rows_of_one_run(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"seed": 1}, r"holds rows of steady on toys that were made otherwise \(seed: 0 then, 1 now\)"),
+        (
+            {"seed": 1},
+            r"found rows of steady on toys that were made with other settings or files \(seed: 0 then, 1 now\)",
+        ),
         ({"methods": [STEADY, WIDE]}, "it has no wide on toys"),
         ({"limit": 3}, "it asks for other images"),
         ({"methods": [{**STEADY, "params": {"checkpoint": "CHECKPOINT"}}]}, "weights"),
@@ -99,14 +102,14 @@ def test_a_run_is_cut_in_one_way_until_it_is_started_whole(tmp_path: Path) -> No
 def test_one_start_a_part_and_none_of_the_whole_beside_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "runs" / "cut")
     with Lock(Part(1, 2).folder(store.folder)):
-        with pytest.raises(UserError, match="another start is at this run"):
+        with pytest.raises(UserError, match="found another process at work on this run"):
             part(tmp_path, "1/2")
-        with pytest.raises(UserError, match="1 parts of this run are at work, the first 1-of-2"):
+        with pytest.raises(UserError, match="found 1 parts of this run at work, the first 1-of-2"):
             run(config(tmp_path), Quiet(), runs=str(tmp_path / "runs"))
         assert [one.number for one in part(tmp_path, "2/2").incomplete] == [1]
         assert any("works at part 1-of-2" in line for line in verified(store).unproved)
     monkeypatch.setattr(one_part, "WAIT_S", 0.3)
-    with Lock(store.folder), pytest.raises(UserError, match="another start is at this run"):
+    with Lock(store.folder), pytest.raises(UserError, match="found another process at work on this run"):
         part(tmp_path, "1/2")
 
 

@@ -449,7 +449,9 @@ def test_of_two_starts_at_once_one_runs_and_one_refuses(make: Make) -> None:
     (won, lost) = sorted((finished(process) for process in both), key=lambda one: one[0])
     assert (won[0], lost[0]) == (0, 2)
     message = " ".join(lost[2].split())
-    assert re.search(r"lock\.json: another start is at this run: process \d+ of \S+ on \S+, started 2\S+;", message)
+    assert re.search(
+        r"lock\.json: found another process at work on this run: process \d+ of \S+ on \S+, started 2\S+;", message
+    )
     assert "last sign of life is" in message and "Wait for it or stop it" in message and "Traceback" not in message
     (job,) = planned(loaded(path))
     assert len(Store(folder(path)).done(job.facts)) == 300 and len(results(path)) == 600 * 3
@@ -474,7 +476,7 @@ def test_a_start_that_was_taken_over_stops(make: Make) -> None:
     thief = Thief()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.running.one_run.Lock", remembered)
-        with pytest.raises(UserError, match="this start held the run and no longer does"):
+        with pytest.raises(UserError, match="this process no longer holds the lock of the run"):
             run(loaded(path), thief)
     assert len(thief.outcomes) == 1 and (folder(path) / "lock.json").read_text() == "{}"
 

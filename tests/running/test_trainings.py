@@ -92,10 +92,10 @@ def test_a_network_that_another_run_trains_is_left_to_it(tmp_path: Path) -> None
     assert theirs.train
     with training.claimed(identified(theirs.train)):
         with pytest.raises(
-            UserError, match=r"^theirs: .*lock\.json: another start is at this training: process \d+ of"
+            UserError, match=r"^theirs: .*lock\.json: found another process at work on this training: process \d+ of"
         ):
             train_missing([theirs, mine], lambda *_: None)
-        with pytest.raises(UserError, match="another start is at this training"):
+        with pytest.raises(UserError, match="found another process at work on this training"):
             training.train(theirs.train, lambda _: None)
     assert [path.name for path in (tmp_path / "met").iterdir()] == ["mine"]
     train_missing([theirs, mine], lambda *_: None)
@@ -118,7 +118,7 @@ def test_what_no_worker_begins_is_said_and_what_a_report_raises_reaches_the_work
         while (lost := ray.get(ledger.begin.remote())) is None:
             assert time.monotonic() < give_up
             time.sleep(0.1)
-    assert "none of 2 workers that ask for 1 CPU each has begun for 1 s; free: " in caplog.text
+    assert "none of 2 workers that ask for 1 CPU each has begun after 1 s; free: " in caplog.text
     assert str(lost) == "taken over"
 
 
@@ -187,7 +187,7 @@ def test_trainings_side_by_side_end_at_a_schedulers_sigterm_and_go_on_whatever_b
     process.terminate()
     _, told = process.communicate(timeout=300)
     # A busy machine warns that it lets no worker begin.
-    assert [line for line in told.splitlines() if "has begun for" not in line] == [INTERRUPTED]
+    assert [line for line in told.splitlines() if "has begun after" not in line] == [INTERRUPTED]
     assert process.returncode == 130
     assert list((tmp_path / "runs").rglob("lock.json")) == []
 
@@ -204,7 +204,7 @@ def test_trainings_side_by_side_end_at_a_schedulers_sigterm_and_go_on_whatever_b
     assert [path.name for path in tmp_path.glob("*.safetensors")] == ["a.safetensors"]
     assert 20 <= (tmp_path / "met" / "a").read_text().count("begun") < 20 + 8  # It did go on.
     dying, lost = str(failed.value).splitlines()
-    assert dying.startswith("dying: training: workers died 2 times, the last one so: ")
+    assert dying.startswith("dying: training: workers died 2 times, the last time with: ")
     assert lost == "lost: training: a loader's process died. Lower `loaders`."
     assert (tmp_path / "met" / "lost").read_text() == 2 * "begun\n"  # Where it dies again there is no third time.
-    assert "lost is not trained, the others are: training: a loader's process died" in caplog.text
+    assert "lost could not be trained; the others go on: training: a loader's process died" in caplog.text

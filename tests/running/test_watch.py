@@ -69,7 +69,7 @@ def test_a_start_that_is_not_at_its_first_image_is_waited_for(tmp_path: Path, be
 def test_silence_of_one_that_lives_is_no_death(tmp_path: Path) -> None:
     with Lock(Folder.at(tmp_path)):
         said(tmp_path, age_s=100)
-        assert "lives, and is loading or working on a long batch" in text(next(news(tmp_path)))
+        assert "is alive, and is loading or working on a long batch" in text(next(news(tmp_path)))
     assert "no news for 0:01:40" in text(next(news(tmp_path))) and "may be dead" in text(next(news(tmp_path)))
 
 

@@ -232,11 +232,11 @@ def test_clicks_needed_are_compared_where_every_method_follows_its_own_masks() -
         "[-1.00, -1.00]",
     ]
     assert any(
-        "Compared after click 1, the last that both had alike; a went on to click 3" in n for n in by_slice.notes
+        "Compared after click 1, the last click that both have; a went on to click 3" in n for n in by_slice.notes
     )
     single = compare(frame[frame["click_index"] == 1], "a", "b")
     assert single.noc.empty and len(tables_of(single)) == 2
-    assert not any("last that both" in note for note in tables_of(single)[0].notes)
+    assert not any("last click that both" in note for note in tables_of(single)[0].notes)
     cut = tables_of(single, limited=5)
     assert all(table.title.startswith("LIMITED to 5 samples: ") and "not a result" in table.notes[0] for table in cut)
 

@@ -188,7 +188,7 @@ def test_a_bucket_has_one_writer(bucket: str, caplog: pytest.LogCaptureFixture) 
     with Lock(folder) as mine:
         assert holder(folder) == mine.owner
         with (
-            pytest.raises(UserError, match=r"://.*/r/lock\.json: another start is at this run: process"),
+            pytest.raises(UserError, match=r"://.*/r/lock\.json: found another process at work on this run: process"),
             Lock(folder),
         ):
             pass

@@ -86,7 +86,7 @@ def test_a_rerun_after_an_edit_goes_on_and_says_what_stands_of_the_old_code(
     mine.edit("reach=5", "reach=9")
     with caplog.at_level(logging.WARNING):
         finished, quiet = mine.run()
-    edited = f"The method {mine.method}:Mine was edited: other code made 3 of"
+    edited = f"The method {mine.method}:Mine was edited after these rows were made: 3 of"
     (line,) = [record.getMessage() for record in caplog.records if "edited" in record.getMessage()]
     assert line == f"{edited} 3 images of mine on data. The same command with --redo mine computes them again."
     said = f"{edited} 6 images of mine on data."
@@ -130,7 +130,7 @@ def test_one_line_says_all() -> None:
     jobs = [JobFacts(f"m{number}", "d", {}, {}) for number in range(5)]
     old = [OldRows(job, frozenset({"method a", "metric b"}), 1, 2) for job in jobs]
     assert said_of(old) == (
-        "The method a and the metric b were edited: other code made 1 of 2 images of m0 on d, "
+        "The method a and the metric b were edited after these rows were made: 1 of 2 images of m0 on d, "
         "1 of 2 images of m1 on d, 1 of 2 images of m2 on d, and 2 more."
     )
     assert said_of([]) == ""
@@ -149,7 +149,7 @@ def test_an_edit_that_is_taken_back_leaves_what_was_made_meanwhile(mine: Mine) -
     mine.run("limit=4")
     mine.edit("reach=9", "reach=5")
     finished, _ = mine.run()
-    assert any("other code made 1 of 6 images of mine" in note for note in finished.tables[0].notes)
+    assert any("edited after these rows were made: 1 of 6 images of mine" in note for note in finished.tables[0].notes)
 
 
 def test_a_label_that_is_none_is_refused_before_anything_runs(mine: Mine) -> None:
@@ -161,7 +161,10 @@ def test_a_label_that_is_none_is_refused_before_anything_runs(mine: Mine) -> Non
 def test_plan_and_the_command_line_say_it_too(mine: Mine, here: Callable[..., CompletedProcess[str]]) -> None:
     mine.edit("reach=5", "reach=9")
     planned = here("plan", mine.config, "--runs", mine.runs)
-    assert "other code made 3 of 3 images of mine on data. `run` computes them again with --redo mine" in planned.stderr
+    assert (
+        "edited after these rows were made: 3 of 3 images of mine on data. `run` computes them again with --redo mine"
+        in planned.stderr
+    )
     done = here("run", mine.config, "--runs", mine.runs, "--redo", "mine")
     assert done.returncode == 0 and "was edited" not in done.stdout + done.stderr
 
@@ -173,7 +176,7 @@ def test_comparisons_and_leaderboards_say_it(mine: Mine, here: Callable[..., Com
     folder = mine.runs / "edited"
     for command in (["leaderboard", folder], ["compare", f"{folder}:mine (size)", f"{folder}:steady (size)"]):
         told = here(*command, "--format", "md").stdout
-        assert "other code made 3 of 6 images of mine on data" in told, command
+        assert "edited after these rows were made: 3 of 6 images of mine on data" in told, command
 
 
 @pytest.mark.slow

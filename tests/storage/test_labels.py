@@ -150,7 +150,7 @@ def test_a_method_added_under_another_label_leaves_the_first_its_rows(tmp_path: 
 def test_a_label_that_holds_other_rows_is_refused_and_nothing_moves(tmp_path: Path) -> None:
     start(tmp_path, STEADY, WIDE)
     then = rows(tmp_path)
-    with pytest.raises(UserError, match="holds rows of wide on toys that were made otherwise"):
+    with pytest.raises(UserError, match="found rows of wide on toys that were made with other settings or files"):
         start(tmp_path, {**STEADY, "label": "wide"})
     with pytest.raises(UserError, match="a second 'wide'"):
         start(tmp_path, {**STEADY, "label": "wide"}, WIDE)

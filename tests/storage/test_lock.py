@@ -68,7 +68,10 @@ def test_a_living_owner_is_named_with_its_age_and_what_to_do(folder: Folder) -> 
     with pytest.raises(UserError) as refused, Lock(folder):
         pass
     said = str(refused.value)
-    assert f"lock.json: another start is at this run: process {os.getpid()} of ada on {Owner.this().host}" in said
+    assert (
+        f"lock.json: found another process at work on this run: process {os.getpid()} of ada on {Owner.this().host}"
+        in said
+    )
     assert "started 2026-01-02; its last sign of life is 70 s old" in said
     assert "Wait for it or stop it" in said and "After 300 s" in said and "delete the file" in said
     assert holder(folder) is not None
@@ -93,7 +96,7 @@ def test_who_is_gone_is_taken_over_from(
     pid = {"pid": dead_pid()} if changed.get("pid", 0) is None else {}
     held_by(folder, replace(Owner.this(), **changed | pid), age_s)
     if not gone:
-        with pytest.raises(UserError, match="another start"), Lock(folder):
+        with pytest.raises(UserError, match="found another process"), Lock(folder):
             pass
         return
     with Lock(folder) as mine:

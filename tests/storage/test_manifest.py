@@ -74,19 +74,23 @@ def test_a_refusal_names_the_parameter_and_else_the_hashes(tmp_path: Path) -> No
     store.open({}, [JOB], {"started": "now"})
     store.write(JOB, ["1"], [])
     now = replace(JOB, parts=JOB.parts | {"method": "m1", "seed": "1"}, about=ABOUT | {"method_params": {"reach": 7}})
-    assert "otherwise (method_params.reach: 5 then, 7 now; seed: 0 then, 1 now), as in" in _refused(store, now)
-    assert "otherwise (method: m0 then, m1 now), as in" in _refused(
+    assert "other settings or files (method_params.reach: 5 then, 7 now; seed: 0 then, 1 now), as in" in _refused(
+        store, now
+    )
+    assert "other settings or files (method: m0 then, m1 now), as in" in _refused(
         store, replace(now, about={}, parts={**now.parts, "seed": "0"})
     )
 
     other = replace(JOB, parts=JOB.parts | {"method": "m2"}, about=ABOUT | {"method_params": {"reach": 9}})
     store.folder.remove("manifest.json")
-    assert "otherwise (method: m0 then, m1 now; seed" in _refused(store, now), "the manifest is lost"
+    assert "other settings or files (method: m0 then, m1 now; seed" in _refused(store, now), "the manifest is lost"
     manifestless = Store(tmp_path / "run")
     manifestless.folder.remove(f"shards/{JOB.key}/{next(iter(manifestless.headers(JOB.key)))}")
     manifestless.open({}, [other], {"started": "later"})
     manifestless.write(JOB, ["1"], [])
-    assert "otherwise (method: m0 then, m1 now; seed" in _refused(manifestless, now), "it tells of another state"
+    assert "other settings or files (method: m0 then, m1 now; seed" in _refused(manifestless, now), (
+        "it tells of another state"
+    )
 
 
 @pytest.mark.parametrize("content", ["[" * 200_000, '{"config": ' + "[" * 200_000 + "]" * 200_000 + "}"])

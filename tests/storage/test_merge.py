@@ -118,8 +118,8 @@ def test_a_method_is_asked_on_what_either_run_asked_it_on(ran: Ran, tmp_path: Pa
 def test_what_neither_run_has_is_missing_in_words(ran: Ran, tmp_path: Path) -> None:
     both = at(tmp_path, "both")
     merged([ran("a", **TABLE), ran("b", methods=[WIDE], datasets=[MORE], **TABLE)], both)
-    assert "wide on toys: 6 of 6 images, the first 'toy-0'" in lacking(both)
-    assert "steady on more: 3 of 3 images, the first 'toy-0'" in lacking(both)
+    assert "wide on toys: 6 of 6 images have no rows; the first is 'toy-0'" in lacking(both)
+    assert "steady on more: 3 of 3 images have no rows; the first is 'toy-0'" in lacking(both)
     assert report(recorded(both)).missing == 12 + 6
     assert "12 of 12 instances have no row" in both.folder.read("report.md").decode()
 
@@ -128,16 +128,16 @@ def test_what_neither_run_has_is_missing_in_words(ran: Ran, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changed", "subject"),
     [
-        ({"seed": 1}, r"what is asked of all methods .* seed differs: 0 in .*/a, 1 in .*/b\."),
-        ({"clicks": {"max_clicks": 2}}, r"clicks differs: .*'max_clicks': 1.* in .*/a, .*'max_clicks': 2.* in .*/b\."),
-        ({"text": {"template": "a {}"}}, r"text differs: .*'\{\}'.* in .*/a, .*'a \{\}'.* in .*/b\."),
-        ({"metrics": ["iou"]}, r"metrics differs: \['iou', 'boundary_iou'\] in .*/a, \['iou'\] in .*/b\."),
-        ({"methods": [WIDE | {"label": "steady"}]}, r"the method 'steady' is not the same .* method differs"),
+        ({"seed": 1}, r"a setting of the whole run .*: seed is 0 in .*/a, 1 in .*/b\."),
+        ({"clicks": {"max_clicks": 2}}, r"clicks is .*'max_clicks': 1.* in .*/a, .*'max_clicks': 2.* in .*/b\."),
+        ({"text": {"template": "a {}"}}, r"text is .*'\{\}'.* in .*/a, .*'a \{\}'.* in .*/b\."),
+        ({"metrics": ["iou"]}, r"metrics is \['iou', 'boundary_iou'\] in .*/a, \['iou'\] in .*/b\."),
+        ({"methods": [WIDE | {"label": "steady"}]}, r"the method 'steady' differs between these runs: method is"),
         (
             {"methods": [WIDE], "datasets": [MORE | {"label": "toys"}]},
-            r"the data set 'toys' is not the same in these runs, for dataset differs",
+            r"the data set 'toys' differs between these runs: dataset is",
         ),
-        ({"methods": [STEADY | {"trained_on": {"classes": ["x"]}}]}, r"trained_classes differs: {2}in .*/a, x in"),
+        ({"methods": [STEADY | {"trained_on": {"classes": ["x"]}}]}, r"trained_classes is {2}in .*/a, x in"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_by_name(ran: Ran, tmp_path: Path, changed: Any, subject: str) -> None:
@@ -206,7 +206,7 @@ def test_a_report_of_before_the_merge_does_not_stay(ran: Ran, tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_target_that_is_being_written_is_left_alone(ran: Ran, tmp_path: Path) -> None:
     a, b = ran("a"), ran("b", methods=[WIDE])
-    with Lock(Folder.at(tmp_path / "b")), pytest.raises(UserError, match="another start is at this run"):
+    with Lock(Folder.at(tmp_path / "b")), pytest.raises(UserError, match="found another process at work on this run"):
         merged([a], b)
 
 
@@ -238,6 +238,7 @@ def test_copied_shards_that_were_made_otherwise_are_refused(ran: Ran, tmp_path: 
     ran("b", seed=1)
     shutil.copytree(tmp_path / "b" / "shards", tmp_path / "a" / "shards", dirs_exist_ok=True)
     with pytest.raises(
-        UserError, match=r"holds rows of steady on toys that were made otherwise \(seed: 1 then, 0 now\)"
+        UserError,
+        match=r"found rows of steady on toys that were made with other settings or files \(seed: 1 then, 0 now\)",
     ):
         ran("a", datasets=[MORE, TOYS])

@@ -35,7 +35,7 @@ def test_who_is_at_work_is_seen_in_the_parts_folders(tmp_path: Path) -> None:
     assert at_work(run) == {}
     with Lock(Part(2, 3).folder(run)) as lock:
         assert at_work(run) == {"2-of-3": lock.owner}
-        with pytest.raises(UserError, match="another start is at this run"), Lock(Part(2, 3).folder(run)):
+        with pytest.raises(UserError, match="found another process at work on this run"), Lock(Part(2, 3).folder(run)):
             pass
         with Lock(Part(1, 3).folder(run)):
             assert sorted(at_work(run)) == ["1-of-3", "2-of-3"]

@@ -248,7 +248,7 @@ def test_rows_that_were_made_otherwise_are_never_read(store: Store) -> None:
     store.write(JOB, ["1"], [record("a")])
     store.write(replace(JOB, parts=PARTS | {"seed": "1"}), ["2"], [record("b", "2")])
     assert store.done(JOB) == {"1"} and list(rows(store)["instance_id"]) == ["a"]
-    with pytest.raises(UserError, match=r"\(seed: 1 then, 0 now\), as in shards/.*\.parquet\."):
+    with pytest.raises(UserError, match=r"\(seed: 1 then, 0 now\), as in shards/.*\.parquet;"):
         store.check([JOB])
 
 

@@ -1,4 +1,4 @@
-"""Methods that were not asked for the same: no table shows their data set, and `verify` names it."""
+"""Methods that were not given the same data: no table shows their data set, and `verify` names it."""
 
 from __future__ import annotations
 
@@ -106,18 +106,18 @@ def test_two_areas_of_one_instance_are_named_with_both_values(finished: Store) -
     assert list(disputes(rows)) == ["toys"]
     said = disputes(rows)["toys"]
     assert said.startswith(
-        "toys: methods were not asked for the same. The ground truth of 1 instance differs, first of '1b' in image "
-        "'toy-1': it has 506 px for steady and 7 px for wide. "
+        "toys: methods were not given the same data. The ground truth of 1 instance differs, first that of '1b'"
+        " in image 'toy-1': it has 506 px for steady and 7 px for wide. "
     )
     assert "Delete shards/steady-toys-" in said and " and shards/wide-toys-" in said
-    with pytest.raises(UserError, match="^toys: methods were not asked for the same"):
+    with pytest.raises(UserError, match="^toys: methods were not given the same data"):
         FinalClicks.of(rows)
 
 
 def test_two_first_clicks_by_one_rule_are_named_with_both_values(finished: Store) -> None:
     rows = rows_of(edited(finished, "wide-toys", other_click))
     said = disputes(rows)["toys"]
-    assert "The first click of 1 instance differs, first of '0b' in image 'toy-0': it is at (" in said
+    assert "The first click of 1 instance differs, first that of '0b' in image 'toy-0': it is at (" in said
     assert ") for steady and (30, 9) for wide" in said
     asked_otherwise = rows.assign(click_options=rows["click_options"].where(rows["method"] != "wide", "{}"))
     assert disputes(asked_otherwise) == {}
@@ -141,4 +141,4 @@ def test_verify_names_it(finished: Store) -> None:
     assert agreed in verified(finished).proved
     found = verified(edited(finished, "wide-toys", other_area))
     assert agreed not in found.proved
-    assert any(line.startswith("toys: methods were not asked for the same.") for line in found.lacking)
+    assert any(line.startswith("toys: methods were not given the same data.") for line in found.lacking)

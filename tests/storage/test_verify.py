@@ -251,20 +251,20 @@ def make_a_shard_otherwise(store: Store) -> None:
 
 
 DEFECTS: dict[Callable[[Store], None], str] = {
-    remove_a_shard: r"steady on toys: [24] of 6 images, the first 'toy-[04]'",
+    remove_a_shard: r"steady on toys: [24] of 6 images have no rows; the first is 'toy-[04]'",
     cut_a_shard: r"damaged \(",
     flip_a_bit_of_a_shard: r"damaged \(its content is not what its name says\)\. Delete it and run again",
-    put_a_foreign_file_among_the_shards: r"foreign\.parquet: no shard, for it does not say what it holds; take it away",
+    put_a_foreign_file_among_the_shards: r"foreign\.parquet: found a file that is no shard; move it away",
     change_a_row_of_the_results: r"results\.parquet is not what the shards say; python -m harness report",
     drop_a_row_of_the_results: r"results\.parquet is not what the shards say",
     write_the_results_otherwise: r"results\.parquet holds the shards' rows, but is not the file that manifest",
-    remove_the_results: r"results\.parquet; python -m harness report .*/r writes it anew",
+    remove_the_results: r"results\.parquet; python -m harness report .*/r writes it again",
     damage_the_results: r"results\.parquet cannot be read",
-    change_the_samples: r"samples\.parquet: not what manifest\.json says\. Run again, which writes it anew",
+    change_the_samples: r"samples\.parquet: not what manifest\.json says\. Give the run's command again",
     forget_the_samples: r"samples\.parquet: not what manifest\.json says",
-    damage_the_samples: r"samples\.parquet: damaged \(.*\)\. Run again",
-    answer_an_image_twice: r"steady on toys: [24] times an image has other rows in another shard, first 'toy-\d' in "
-    r"\w+\.parquet and in \w+\.parquet; tables show the former\. Delete one",
+    damage_the_samples: r"samples\.parquet: damaged \(.*\)\. Give the run's command again",
+    answer_an_image_twice: r"steady on toys: [24] images have different rows in two shards; the first is 'toy-\d' in "
+    r"\w+\.parquet and in \w+\.parquet\. Tables show those of the shard named first\. Delete one",
     lose_a_metric: r"steady on toys: \d+ of 72 rows have no boundary_iou",
     drop_a_row: r"steady on toys: 1 rounds lack a row of confidence, oracle, size; the first is \('toys', 'steady', ",
     drop_a_click_of_an_instance: r"steady on toys: 1 instances lack some of 2 rounds; the first is",
@@ -272,7 +272,7 @@ DEFECTS: dict[Callable[[Store], None], str] = {
     drop_an_instance: r"toys: 1 instances have rows of some methods only",
     drop_an_instance_of_every_method: r"wide on toys: 1 instances are listed, but without a row; the first is '2a'",
     repeat_a_row: r"1 of 145 rows repeat a primary key",
-    make_a_shard_otherwise: r"made otherwise than the manifest says \(seed\); delete it",
+    make_a_shard_otherwise: r"not made as the manifest says \(differences in seed\); delete it",
 }
 
 
@@ -302,7 +302,9 @@ def test_what_is_unreadable_does_not_hide_what_the_rows_lack(finished: Callable[
     put_a_foreign_file_among_the_shards(store)
     cut_a_shard(store)
     seen = found(store)
-    assert not seen.unproved and re.search(r"steady on toys: [24] of 6 images, the first", str(seen.lacking))
+    assert not seen.unproved and re.search(
+        r"steady on toys: [24] of 6 images have no rows; the first is", str(seen.lacking)
+    )
     assert "wide on toys: 6 images, 12 instances" in str(seen.proved)
 
 
@@ -311,9 +313,9 @@ def test_without_the_samples_no_row_is_vouched_for(finished: Callable[..., Store
     store = finished()
     forget_the_samples(store)
     seen = found(store)
-    assert seen.unproved == ["the rows: without samples.parquet nobody knows of which images"] and "rows =" not in str(
-        seen.proved
-    )
+    assert seen.unproved == [
+        "the rows: without samples.parquet the images that they must have are unknown"
+    ] and "rows =" not in str(seen.proved)
     with pytest.raises(UserError, match=r"samples\.parquet: not what manifest\.json says"):
         reported(store)
     assert len(pq.read_table(folder(store) / "results.parquet")) == 144, "left as it was"
@@ -366,7 +368,7 @@ def test_many_damaged_shards_are_named_shortly(finished: Callable[..., Store]) -
     for path in shards(store):
         path.write_bytes(b"")
     lacking = found(store).lacking
-    assert sum(": damaged (" in line for line in lacking) == 5 and lacking[5] == "and 1 shards more, likewise"
+    assert sum(": damaged (" in line for line in lacking) == 5 and lacking[5] == "and 1 more shards with the same fault"
 
 
 def test_the_key_is_that_of_the_results() -> None:

@@ -82,7 +82,7 @@ def test_an_unreadable_journal_is_begun_anew(tmp_path: Path, caplog: pytest.LogC
     journal.add(report(3))
     journal.close()
     assert steps(tmp_path) == [3]
-    assert f"training: {tmp_path}/{METRICS} is no whole journal (" in caplog.text
+    assert f"training: {tmp_path}/{METRICS} is damaged (" in caplog.text
 
 
 def points(path: Path) -> list[tuple[int, str, float]]:

@@ -13,5 +13,5 @@ def test_fewer_gpus_than_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [str(chosen_device(name)) for name in ("auto", "cuda", "cuda:1", "cpu")] == ["cuda", "cuda", "cuda:1", "cpu"]
-    with pytest.raises(UserError, match="found 2 GPUs for device: cuda:2; wanted that one"):
+    with pytest.raises(UserError, match="found 2 GPUs for device: cuda:2; wanted the one"):
         chosen_device("cuda:2")

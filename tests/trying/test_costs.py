@@ -74,5 +74,5 @@ def test_plan_prints_them(config: Path, here: Callable[..., CompletedProcess[str
 def test_a_first_image_without_an_instance_is_said(config: Path) -> None:
     bare = yaml.safe_load(config.read_text()) | {"datasets": [{"name": "fakes:Bare"}]}
     config.write_text(yaml.safe_dump(bare))
-    with pytest.raises(UserError, match="data set 'fakes:Bare': nothing in its first image can be asked for"):
+    with pytest.raises(UserError, match="data set 'fakes:Bare': found no instance in its first image"):
         costs(load_run(config))

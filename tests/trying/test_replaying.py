@@ -89,7 +89,7 @@ def test_other_weights_fail_with_both_hashes(tmp_path: Path) -> None:
     assert verdicts(folder, "0a")["steady"].passed
     checkpoint.write_bytes(b"now")
     (said,) = verdicts(folder, "0a")["steady"].differing
-    assert "is another file than when the run was planned" in said and said.endswith(".") and "run ends" not in said
+    assert "has changed since the run was planned" in said and said.endswith(".") and "run ends" not in said
 
 
 def test_unknown_names_are_one_message_with_what_is_near(tmp_path: Path) -> None:
@@ -111,7 +111,9 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_folder_s_own_code_is_not_imported_unless_a_config_of_the_reader_names_it(foreign: Path) -> None:
-    with pytest.raises(UserError, match="fakes:Steady: code that the run's folder names .* replay RUN ID --config"):
+    with pytest.raises(
+        UserError, match="fakes:Steady: found this code named in the run's folder; .* replay RUN ID --config"
+    ):
         verdicts(foreign, "0a")
     assert "fakes" not in sys.modules
     mine = load_run(foreign.parent.parent / "a.yaml")
@@ -125,7 +127,7 @@ def test_code_named_in_parameters_is_not_imported_either(tmp_path: Path, monkeyp
     (method,) = known.config.methods
     params = {**method.params, "saliency": {"name": "far_away:Saliency"}}
     config = known.config.model_copy(update={"methods": (method.model_copy(update={"params": params}),)})
-    with pytest.raises(UserError, match="far_away:Saliency: code that the run's folder names"):
+    with pytest.raises(UserError, match="far_away:Saliency: found this code named in the run's folder"):
         list(replayed(replace(known, config=config), "0a"))
     assert "far_away" not in sys.modules
 
@@ -136,7 +138,7 @@ def test_a_config_of_the_reader_s_may_ask_otherwise_and_must_have_the_labels(tmp
     other = written(tmp_path / "b.yaml", methods=[{**WIDE, "label": "steady"}], datasets=[TOYS])
     found = verdicts(folder, "0a", labels=["steady"], mine=load_run(other))
     assert "mask differs in" in found["steady"].differing[0]
-    with pytest.raises(UserError, match="the config has no method labelled 'wide', which the run asked"):
+    with pytest.raises(UserError, match="the config has no method labelled 'wide', as the run has"):
         verdicts(folder, "0a", mine=load_run(other))
 
 

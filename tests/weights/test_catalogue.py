@@ -136,7 +136,9 @@ def test_first_digits_are_those_of_the_file_s_name() -> None:
 def test_a_file_that_only_a_browser_gets_is_fetched_by_hand(tmp_path: Path) -> None:
     known = weights.find("lavt_refcoco")
     assert known.by_hand and not weights.find("sam_vit_b").by_hand
-    with pytest.raises(UserError, match=r"a browser is needed: .*drive\.google\.com.* save .*lavt_refcoco\.pth"):
+    with pytest.raises(
+        UserError, match=r"only be downloaded with a browser.*drive\.google\.com.* save .*lavt_refcoco\.pth"
+    ):
         weights.fetch(known, lambda _done, _total: None, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
 

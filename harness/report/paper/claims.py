@@ -186,7 +186,7 @@ def unborne(rows: Sequence[Published], found: Sequence[Finding]) -> Iterator[Fin
             columns = tuple(dict.fromkeys(MEANS[part] for part in claim.parts))
             yield Finding("claim", lines[0], columns, f"{said} does not hold on {verdict.dataset}: {verdict.why}.")
         for silent in [side.method for side in claim.terms if side.method not in methods]:
-            yield Finding("claim", None, (), f"{said}: no number of {silent} is printed.", claim.where)
+            yield Finding("claim", None, (), f"{said}: the paper prints no number of {silent}.", claim.where)
 
 
 def _judged(claim: Claim, dataset: str, rows: Sequence[Published], found: Sequence[Finding]) -> Verdict:
@@ -194,7 +194,7 @@ def _judged(claim: Claim, dataset: str, rows: Sequence[Published], found: Sequen
     parts = [part for part in claim.parts for _ in range(2)]
     for side, line, part in zip(claim.terms, lines, parts, strict=True):
         if line is None or part not in MEANS or getattr(rows[line], MEANS[part]) is None:
-            return Verdict(claim, dataset, OPEN, why=f"No number of {side.said} on {part} is printed")
+            return Verdict(claim, dataset, OPEN, why=f"The paper prints no number of {side.said} on {part}")
     used = [line for line in lines if line is not None]
     unsafe = [one for one in found if one.row in used and one.rule in UNSAFE and _concerns(one, claim.parts)]
     numbers = [getattr(rows[line], MEANS[part]) for line, part in zip(used, parts, strict=True)]

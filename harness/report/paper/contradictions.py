@@ -28,8 +28,8 @@ def _lists(rows: Sequence[Published]) -> Iterator[Finding]:
         apart = [(one, at) for one, at in earlier if share[1] > at[2] or at[1] > share[2]]
         for other, there in [(one, at) for one, at in apart if one.metric != row.metric][:1]:
             said = (
-                f"The printed means imply a seen share of {share[1]:.3f} to {share[2]:.3f}; those of the same model in "
-                f"Table {other.table} one of {there[1]:.3f} to {there[2]:.3f}: other instances."
+                f"The printed means imply a seen share of {share[1]:.3f} to {share[2]:.3f}; those of the same model "
+                f"in Table {other.table} imply {there[1]:.3f} to {there[2]:.3f}: the instances are not the same."
             )
             yield Finding("lists", index, (), said)
 
@@ -45,9 +45,9 @@ def _supervised(rows: Sequence[Published]) -> Iterator[Finding]:
         share = SHARES[row.dataset]
         rest = (row.overall - share * few.seen) / (1 - share)
         said = (
-            f"Trained on all classes, {row.method} has {row.overall:.2f} over all; trained on the seen ones alone it "
-            f"has {few.seen:.2f} on these (Table {few.table}): if more training took nothing from them, the others "
-            f"come to {rest:.2f}, though trained on."
+            f"Trained on all classes, {row.method} has {row.overall:.2f} on all classes; trained on the seen classes "
+            f"alone, it has {few.seen:.2f} on them (Table {few.table}). If training on more classes did not lower "
+            f"this mean, the other classes have {rest:.2f}, although they were trained on."
         )
         yield Finding("supervised", index, ("overall",), said)
 

@@ -80,8 +80,8 @@ def _shares(rows: Sequence[Published]) -> Iterator[Finding]:
             yield Finding("share", index, HALVES, _swapped(rows, row, share[0], swapped[0], known))
         else:
             said = (
-                f"The printed means imply a seen share of {share[0]:.3f}, swapped {swapped[0]:.3f}; the data set's, "
-                f"about {known:.3f}, fits neither."
+                f"The printed means imply a seen share of {share[0]:.3f}, or {swapped[0]:.3f} if seen and unseen are "
+                f"swapped; neither is the data set's, about {known:.3f}."
             )
             yield Finding("share", index, (), said)
 
@@ -100,8 +100,9 @@ def _swapped(rows: Sequence[Published], row: Published, share: float, swapped: f
     others = [one for one in rows if (one.table, one.dataset) == (row.table, row.dataset) and one.method != row.method]
     against = "".join(f" {one.method}'s is {one.unseen:.2f}." for one in others if one.unseen is not None)
     return (
-        f"Seen and unseen look swapped: as printed they imply a seen share of {share:.3f}, swapped {swapped:.3f}; the "
-        f"data set has about {known:.3f}. Swapped back, the unseen mean is {row.seen:.2f};{against}"
+        f"Seen and unseen look swapped: as printed they imply a seen share of {share:.3f}, swapped back "
+        f"{swapped:.3f}, and the data set has about {known:.3f}. Swapped back, the unseen mean is "
+        f"{row.seen:.2f};{against}"
     )
 
 
@@ -168,7 +169,7 @@ def _boundaries(rows: Sequence[Published]) -> Iterator[Finding]:
         if row.metric == "boundary_iou" and mask and row.overall > mask.overall:
             said = (
                 f"The printed boundary IoU, {row.overall:.2f}, is above the same model's mask IoU in Table "
-                f"{mask.table}, {mask.overall:.2f}: implausible on one list of instances."
+                f"{mask.table}, {mask.overall:.2f}: implausible if both are over the same instances."
             )
             yield Finding("boundary", index, ("overall",), said)
 
@@ -180,7 +181,9 @@ def _metrics(rows: Sequence[Published]) -> Iterator[Finding]:
         kinds = {kind: [row.method for row in own if row.measured == kind] for kind in {row.measured for row in own}}
         if len(kinds) > 1:
             named = "; ".join(f"{kind}: {', '.join(dict.fromkeys(kinds[kind]))}" for kind in sorted(kinds))
-            said = f"The lines of the paper's Table {table} are of different metrics ({named}): not to be compared."
+            said = (
+                f"The lines of the paper's Table {table} have different metrics ({named}), so they cannot be compared."
+            )
             yield from (Finding("metrics", index, (), said) for index, row in enumerate(rows) if row.table == table)
 
 

@@ -57,8 +57,8 @@ FLAGS = (
         method="lavt",
     ),
     Flag(
-        "VLT's 65.65 is a mean over sentences, not over instances: so VLT's released evaluation computes it (at the "
-        "image's size, threshold 0.35); its paper does not say.",
+        "VLT's 65.65 is a mean over sentences, not over instances: VLT's released evaluation computes it in this way "
+        "(at the image's size, threshold 0.35); its paper does not say.",
         table=8,
         method="vlt",
     ),

@@ -64,7 +64,7 @@ def ambiguity(final: FinalClicks, context: Context) -> Table:
     counts = [Column(kind.capitalize(), "n", "right") for kind in KINDS]
     columns = (*names, *means, *counts, Column("Failed", align="right"))
     general = (
-        "Ambiguous: the first click lies in two objects at least. Means over instances, in percent; in parentheses "
+        "Ambiguous: the first click lies in at least two objects. Means over instances, in percent; in parentheses "
         "and in the notes the gain over the same instances without text, from the same clicks, in points."
     )
     title = f"Ambiguous and unambiguous clicks, gains over {against.said}"

@@ -27,7 +27,7 @@ def audit(final: FinalClicks, context: Context) -> Table:
     own = _grouped(own_findings(final, context))
     body = [*_rows("published", _grouped(printed_findings())), *_rows(f"run {context.run}", own)]
     said = f"{len(own)} finding{'s' * (len(own) > 1)} in this run." if own else CLEAN
-    notes = (said, "Each is a footnote of the numbers that it is about, in every table that shows them.")
+    notes = (said, "Every table that shows the numbers of a finding has it as a footnote.")
     return Table("Audit", COLUMNS, tuple(body), notes if len(final.rows) else (NO_ROWS,))
 
 
@@ -71,7 +71,7 @@ def _identity(line: pd.Series[Any]) -> Iterator[str]:
     halves = [share * line[name] for name, share in (("seen", line["w"]), ("unseen", 1 - line["w"])) if share > 0]
     whole = line["n_seen"] + line["n_unseen"] == line["n"] > 0
     if whole and not math.isnan(line["mean"]) and abs(sum(halves) - line["mean"]) > 1e-9:
-        yield f"The overall mean is {line['mean']:.6f}, its halves' {sum(halves):.6f}."
+        yield f"The overall mean is {line['mean']:.6f}, but the means of seen and unseen give {sum(halves):.6f}."
 
 
 def _boundaries(masks: pd.DataFrame, boundaries: pd.DataFrame) -> Iterator[Finding]:

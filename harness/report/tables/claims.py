@@ -50,7 +50,7 @@ def claims(final: FinalClicks, context: Context) -> Table:
     body = [_row(one, index, found, _said(one, run, printed)) for index, one in enumerate(found)]
     left = sum(not list(run.datasets(claim)) for claim in load_claims())
     notes = [_counted(found), NUMBERS, RULES]
-    notes += [f"{left} sentences are about data sets of which this run has none."] if left else []
+    notes += [f"{left} sentences are about data sets that this run does not have."] if left else []
     return Table("The paper's claims", tuple(columns), tuple(body), tuple(notes) if len(final.rows) else (NO_ROWS,))
 
 
@@ -61,11 +61,11 @@ def published_claims() -> Table:
     return Table("The paper's claims by its own numbers", COLUMNS, tuple(body), (_counted(found), NUMBERS))
 
 
-NUMBERS = "Differences of means in points; `less`: a difference less another."
+NUMBERS = "Differences of means in points; `less`: one difference minus another."
 RULES = (
-    "Over the instances that both methods scored, from the same clicks where the sentence gives both the same. Holds: "
-    "the whole 95 % interval agrees (images drawn anew); does not hold: no part of it does. Similar, and matching: "
-    "within 2 points."
+    "Over the instances that both methods scored, from the same clicks where the sentence gives both the same. "
+    "Holds: the whole 95 % interval (images resampled) agrees; does not hold: no part of it agrees. Similar, and "
+    "matching: within 2 points."
 )
 COLUMNS = (
     Column("Claim"),
@@ -131,7 +131,7 @@ class Asked:
             both = paired(rows[0], rows[1], claim.metric, same_clicks=first.clicks == second.clicks)
             pairs.append(_within(both, part))
             if pairs[-1].empty:
-                why = f"No instance of {part} that both scored by {claim.metric} from the same clicks"
+                why = f"No instance of {part} has a score of both by {claim.metric}, from the same clicks"
                 return Verdict(claim, dataset, OPEN, why=why)
         gain = mean_gain(pairs[0]) if len(pairs) == 1 else contrast(*pairs)
         low, high = 100 * gain.low, 100 * gain.high

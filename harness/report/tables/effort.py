@@ -67,8 +67,8 @@ def effort(final: FinalClicks, context: Context) -> Table:
     notes = (
         f"A click costs {context.click_s:g} s and a word {context.word_s:g} s, by the config's `effort`: assumptions, "
         "nobody was timed. Words: the mean number in a prompt.",
-        "Clicks of: the fewest clicks of a method without text whose mean IoU, over the same instances, is at "
-        "least that of one click with text. Small, medium, large: COCO's bounds.",
+        "Clicks of a method without text: the fewest after which its mean IoU, over the same instances, is at least "
+        "that of one click with text. Small, medium, large: COCO's bounds.",
     )
     return Table("Effort", (*heads, *others, *equal), body, notes if body else (NO_ROWS,))
 

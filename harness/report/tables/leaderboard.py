@@ -28,14 +28,17 @@ from harness.statistics.final_clicks import ENTRY, SHOWN, FinalClicks
 from harness.statistics.ranks import ranks
 from harness.statistics.resampling import RESAMPLES
 
-ORACLE = "Of a click's masks the one with the best IoU, chosen with the ground truth: a bound, not a method."
+ORACLE = "The mask with the best IoU among a click's masks, chosen with the ground truth: an upper bound, not a method."
 
-AS_WORST = "Failed as {}: the mean with what failed or has no score counted so, which is the order of the lines."
+AS_WORST = (
+    "Failed as {0}: the mean if every instance that failed or has no score counts as {0}; lines are sorted by it."
+)
 
 RANKED = (
-    "Rank: 1 + how many are surely better, up to how many are not surely worse, by paired tests on the same instances "
-    f"and clicks ({RESAMPLES} sign flips of the images, Holm's correction, 5 %). Letters are tie groups: none is "
-    "surely worse than the first of its letter. Only means over the same instances, clicked alike, have ranks."
+    "Rank: from 1 + the number of methods that are surely better, to the number that are not surely worse, by paired "
+    f"tests on the same instances and clicks ({RESAMPLES} sign flips of the images, Holm's correction, 5 %). A "
+    "letter is a tie group: none of its methods is surely worse than the first of them. Only means over the same "
+    "instances and clicks have ranks."
 )
 
 
@@ -93,13 +96,16 @@ def other_clicks(line: Mapping[Any, Any] | pd.Series[Any]) -> tuple[str, ...]:
     """A footnote for a line whose clicks differ from those of most others: how it was clicked."""
     if not line["apart"]:
         return ()
-    return (f"Asked with {line['asked_by']}, others with {line['usual']}: no rank among them, and never the best.",)
+    return (
+        f"Asked with {line['asked_by']}, others with {line['usual']}: it has no rank among them and is never marked "
+        "as the best.",
+    )
 
 
 def means_said(metrics: Sequence[str], scale: Callable[[str], Scale]) -> str:
     """A note on the columns of means: `Means over instances, in percent but for missed_px (px, lower is better)`."""
     own = [f"{name}{scale(name).said}" for name in metrics if not scale(name).is_share]
-    return f"Means over instances, in percent{' but for ' if own else ''}{', '.join(own)}"
+    return f"Means over instances, in percent{' except ' if own else ''}{', '.join(own)}"
 
 
 def _metrics(context: Context) -> tuple[str, ...]:

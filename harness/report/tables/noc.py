@@ -35,11 +35,11 @@ SHOWN = (1, 2, 3, 5, 10, 20)
 Line = tuple["pd.Series[Any]", Sequences]
 
 _NOTES = (
-    "NoC@q: mean clicks until the IoU is at least q %; an instance that is never so good counts the last click. "
-    "NoF@90: never at 90 % (strict), or needing the last click (as RITM counts, >=). AuC: area under the mean IoU "
-    "against clicks, in percent of the whole.",
-    "Over instances with a mask after every click; the others are failed. For a method with several rankings, the "
-    "masks that the next clicks corrected count.",
+    "NoC@q: mean clicks until the IoU is at least q %; an instance that never reaches it counts with all its clicks. "
+    "NoF@90: instances that never reach 90 % (strict), or that need the last click (>=, as RITM counts). AuC: area "
+    "under the mean IoU against clicks, in percent of the whole.",
+    "Over instances with a mask after every click; the others count as failed. For a method with several rankings, "
+    "these are the masks that the next clicks corrected.",
 )
 
 
@@ -63,7 +63,7 @@ def noc(final: FinalClicks, context: Context) -> Table:
         Row(_cells(line, own, shown, final, context), starts_section=start)
         for (line, own), start in zip(found, starts, strict=True)
     )
-    said = f"Clicks an instance: at most {last}."
+    said = f"Clicks per instance: at most {last}."
     notes = (said, *_NOTES) if body else () if unclicked else (NO_ROWS,)
     return Table("Clicks needed", columns, body, (*unclicked, *notes))
 

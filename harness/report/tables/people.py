@@ -31,8 +31,8 @@ PEOPLES = ("recorded/", "human/")
 
 _GENERAL = (
     "Means in percent over the n instances that were segmented by the clicks of both; over several draws an instance "
-    "counts by its mean. Difference: simulated less people's, in points: above zero, the simulator is too kind. "
-    "Failed: instances without a mask by people's clicks, for most of which nobody has clicked."
+    "counts by its mean. Difference: simulated less people's, in points: above zero, simulated clicks flatter the "
+    "method. Failed: instances without a mask by people's clicks, most of them because nobody clicked on them."
 )
 _NOBODY = "No method of this run has a variant by people's clicks (recorded/v1, human/v1) and one by simulated ones."
 

@@ -24,9 +24,9 @@ from harness.report.scores import about, bounds, failures, gaps, named, of_line,
 from harness.statistics.final_clicks import ENTRY, FinalClicks, at_click, over_draws
 
 _GENERAL = (
-    "IoU in: of what the prompts began with, a rough mask or the filled box, with the ground truth; out: of the mask "
-    "after so many clicks. Change: out less in, in points. Worse: the share of instances with less IoU out than in. "
-    "Means over the instances that began with something, in percent."
+    "IoU in: the IoU of what a prompt began with (a rough mask, or the filled box) with the ground truth; out: that "
+    "of the mask after the given number of clicks. Change: out minus in, in points. Worse: the share of instances "
+    "whose IoU fell. Means over the instances that began with something, in percent."
 )
 
 OUT, IN = "iou", "start_iou"

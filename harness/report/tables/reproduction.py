@@ -24,9 +24,9 @@ from harness.statistics.final_clicks import FinalClicks
 NOC, MEAN_IOU = "NoC@", "mIoU@"
 
 _NOTES = (
-    "NoC@q: mean clicks until the IoU is at least q %; an instance that is never so good counts the last click. "
-    "mIoU@k: mean IoU after k clicks, in percent. Difference: ours less the published number; above zero, ours took "
-    "more clicks, or has the better masks.",
+    "NoC@q: mean clicks until the IoU is at least q %; an instance that never reaches it counts with all its clicks. "
+    "mIoU@k: mean IoU after k clicks, in percent. Difference: ours minus the published number; above zero, ours "
+    "needed more clicks (NoC) or has better masks (mIoU).",
     "The published numbers are as printed, not measured here.",
 )
 NONE = "The authors of this run's methods print no number for these weights on these data sets."

@@ -41,9 +41,9 @@ WORST = 0.1
 """The share of an instance's positions that are its worst."""
 
 _GENERAL = (
-    "Over instances that were segmented from every position. Std: of an instance's IoUs over the positions (all of "
-    "them, not a sample), then the mean over instances. Worst: the mean of the lowest tenth of an instance's IoUs, at "
-    "least one, then over instances. Best: of its highest. In percent."
+    "In percent, means over the instances that were segmented from every position. Std: the standard deviation of an "
+    "instance's IoUs over the positions (as of a whole population). Worst: the mean of the lowest tenth of its IoUs, "
+    "at least one. Best: that of the highest tenth."
 )
 
 

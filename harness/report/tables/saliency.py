@@ -37,11 +37,11 @@ SALIENCY = "saliency"
 """The ranking of several masks by a saliency."""
 
 _GENERAL = (
-    "Means over instances, in percent. Pixel AUC: how often a pixel of the object is more salient than one beside it; "
-    "50 is chance. Pointing: how often the most salient pixel lies on the object. Both are of the maps, over all "
-    "instances and over those alone of their class in the image, as no class name tells two of a class apart. "
-    "Over none: the gain in IoU over the network without a saliency, from the same clicks, in points; of masks that a "
-    "saliency chose among several, over the method's own confidence in them."
+    "Means over instances, in percent. Pixel AUC: how often a pixel of the object is more salient than one beside "
+    "it; 50 is chance. Pointing: how often the most salient pixel lies on the object. Both are about the maps: over "
+    "all instances, and over those that are alone of their class in the image, since a class name cannot tell two of "
+    "a class apart. Over none: the gain in IoU over the network without a saliency, from the same clicks, in points; "
+    "where a saliency chose among several masks, the gain over the choice by the method's own confidence."
 )
 
 

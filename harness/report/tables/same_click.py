@@ -29,13 +29,14 @@ from harness.statistics.same_click import asked, pairs
 SHARES = {"both": "Both", "one": "One", "none": "None", "mask": "Mask", "object": "Object"}
 """A column of `pairs` -> its heading."""
 
-_NONE = "No row has a partner: ask with `clicks: {strategy: shared/v1}`."
+_NONE = "No row has a partner: run with `clicks: {strategy: shared/v1}`."
 _NOTES = (
-    "In percent of the pairs: objects of two classes that share at least 25 pixels, or what the click rule's "
-    "`least_px` says. One click lies in both, and each is asked for by its own words.",
-    "Right: both masks, exactly one, or none has an IoU of at least 50 % with its own object. Changes with the words: "
-    "the mask, by any pixel; the object of the two that the mask is nearer to, by IoU. A method that does not read "
-    "the words changes nothing, and is right for both only where the two objects nearly coincide.",
+    "In percent of the pairs. A pair is two objects of different classes that share at least 25 pixels, or as many "
+    "as the click rule's `least_px`. One click lies in both, and each is asked for by its own words.",
+    "Right: both masks, exactly one, or none has an IoU of at least 50 % with its own object. Changes with the "
+    "words: the mask, if any pixel differs; the object, if the mask is nearer (by IoU) to the other of the two. A "
+    "method that does not read the words changes nothing, and is right for both only where the two objects nearly "
+    "coincide.",
     "Part and whole: at least 90 % of one object lie in the other.",
 )
 

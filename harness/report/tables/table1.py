@@ -111,4 +111,4 @@ def _general(body: list[Row], rankers: list[str]) -> Iterator[str]:
         return
     yield MEANS_SAID
     if rankers:
-        yield f"Several masks a click, and so only in the leaderboard: {', '.join(rankers)}."
+        yield f"Only in the leaderboard, since they give several masks per click: {', '.join(rankers)}."

@@ -40,8 +40,8 @@ from harness.structures import UserError
 SALIENCY = "Saliency"
 """A column that the paper's table does not have."""
 
-SEVERAL = "The paper shows one and does not say which; its numbers stand in the first of ours."
-TRAINED = "The paper's 1-Click and Ours in this table saw all classes in training, those of its other tables some."
+SEVERAL = "The paper shows one column and does not say which; its numbers stand in our first one."
+TRAINED = "In this table, the paper's 1-Click and Ours were trained on all classes; in its other tables, on some."
 
 
 @dataclass(frozen=True)

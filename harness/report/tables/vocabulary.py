@@ -28,8 +28,8 @@ CALLED = {
 """A method's `vocabulary` -> how the table calls it; a file is called by its name."""
 
 _GENERAL = (
-    "Means over instances, in percent. Against: the difference, on the instances that both segmented and from the same "
-    "clicks, to the first method of the data set that contrasts the text with the data set's names, in points."
+    "Means over instances, in percent. Against: the difference in points to the first method of the data set that "
+    "contrasts the text with the data set's names, over the instances that both segmented from the same clicks."
 )
 
 

@@ -46,7 +46,7 @@ class Clicking:
         if made != wanted:
             raise UserError(
                 f"{where}: {self.strategy} with click_options={dict(self.options)} makes {made} clicks; wanted "
-                f"{wanted}, a channel each. Correct `click_options`, `positive_clicks` or `negative_clicks`."
+                f"{wanted}, one for each channel. Correct `click_options`, `positive_clicks` or `negative_clicks`."
             )
 
     @cached_property
@@ -74,8 +74,8 @@ def clicks_made(strategy: str, options: Mapping[str, Any], where: str) -> int:
     find("clicks", strategy, f"{where}, strategy")
     if asks_for_pairs(strategy):
         raise UserError(
-            f"{where}, strategy: found {strategy}, which clicks into two objects at once; wanted a simulator that is "
-            "given one, for a training example holds one. paper/v1 is the paper's."
+            f"{where}, strategy: found {strategy}, which clicks into two objects at once; wanted a simulator for one "
+            "object, since a training example has one. The paper's is paper/v1."
         )
     try:
         return clicks_a_round(strategy, options)

@@ -27,7 +27,8 @@ def test_exactly(pair: pd.DataFrame, make_row: Any) -> None:
         "| toy | 1–2 a | click | single | 50.00 | 25.00 | 4 | 0.500 | 0 | 50.00 |\n"
         "| toy |  | SAM | clip | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 | 45.00 |\n"
         "| toy |  | SAM | oracle ² | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 | 45.00 |\n\n"
-        "- ¹ Over 3 instances, others over 4: no rank and never the best; gains are over the same.\n"
+        "- ¹ Over 3 instances, others over 4: it has no rank and is never marked as the best; gains are over "
+        "the same instances.\n"
         f"- ² {ORACLE}\n"
         "- Means over instances, in percent; w is the share of seen instances.\n"
         f"- {RANKED}\n"
@@ -72,7 +73,7 @@ def test_as_many_instances_are_not_the_same_instances(pair: pd.DataFrame) -> Non
         ("hard", "", False),
         ("easy", "", False),
     ]
-    assert "Over 3 instances, not those of easy: the means are not to be compared." in built.footnotes
+    assert "Over 3 instances, not those of easy: the means cannot be compared." in built.footnotes
     alike = failing(failing(pair, "a", "ours", "B2"), "b", "click", "B2")
     built = build_table("leaderboard", alike[alike["method"].isin(["a", "b"])], Context("demo"))
     assert [(row.cells[1].text, row.cells[4].strong) for row in built.body] == [("1–2 a", True), ("1–2 a", False)]
@@ -88,7 +89,10 @@ def test_a_method_with_clicks_of_its_own_has_no_rank_among_the_others(pair: pd.D
         ("click", "1–2 a", False),
         ("twice", "", False),
     ]
-    said = "Asked with 2 clicks by paper/v1, others with 1 click by paper/v1: no rank among them, and never the best."
+    said = (
+        "Asked with 2 clicks by paper/v1, others with 1 click by paper/v1: it has no rank among them and is never "
+        "marked as the best."
+    )
     assert built.body[-1].cells[2].notes == (said,)
 
 
@@ -146,7 +150,7 @@ def test_weights_are_footnotes(pair: pd.DataFrame) -> None:
 
 def test_training_images_that_are_asked_again_are_footnotes(pair: pd.DataFrame) -> None:
     built = build_table("leaderboard", pair, Context("demo", training_images_asked={("ours", "toy"): 2}))
-    assert built.footnotes == ("Trained on 2 of the images that it is asked on here: not a result on new images.",)
+    assert built.footnotes == ("Trained on 2 of the images that it is evaluated on here: not a result on new images.",)
 
 
 def test_each_data_set_starts_a_section(pair: pd.DataFrame) -> None:
@@ -162,7 +166,7 @@ def test_a_metric_of_one_s_own_is_a_column_in_its_unit_whose_least_is_the_best(p
     built = build_table("leaderboard", rows, Context("demo", metrics={"iou": {}, "missed_px": MISSED}))
     at = [column.heading for column in built.columns].index("missed_px@1 (px, lower is better)")
     assert [(row.cells[at].text, row.cells[at].strong) for row in built.body] == [("30.00", True), ("50.00", False)]
-    assert built.notes[0].startswith("Means over instances, in percent but for missed_px (px, lower is better); w is")
+    assert built.notes[0].startswith("Means over instances, in percent except missed_px (px, lower is better); w is")
 
 
 def test_without_iou_the_run_s_first_metric_orders_and_ranks(pair: pd.DataFrame) -> None:

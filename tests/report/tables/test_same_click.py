@@ -77,7 +77,7 @@ def test_intervals_are_by_images(rows: pd.DataFrame) -> None:
 
 def test_rows_that_have_no_partner(pair: pd.DataFrame) -> None:
     built = build_table("same_click", pair, CONTEXT)
-    assert not built.body and built.notes == ("No row has a partner: ask with `clicks: {strategy: shared/v1}`.",)
+    assert not built.body and built.notes == ("No row has a partner: run with `clicks: {strategy: shared/v1}`.",)
 
 
 SCENES = {"name": "scenes", "params": {"split": "val", "count": 3}}

@@ -101,10 +101,10 @@ def test_more_methods_gain_over_the_one_that_the_config_names(pair: pd.DataFrame
     built = build(rows, Context("demo", labels=facts, baseline=("click",)))
     assert texts(built, 1) == ["ours", "ours2", "click", "click2"]
     assert texts(built, OVERALL) == ["70.00 (+20.00)", "60.00 (+10.00)", "50.00", "40.00"]
-    assert "Several masks a click, and so only in the leaderboard: SAM." in built.notes
+    assert "Only in the leaderboard, since they give several masks per click: SAM." in built.notes
     unnamed = build(rows, Context("demo", labels=facts))
     assert texts(unnamed, OVERALL) == ["70.00", "60.00", "50.00", "40.00"]
-    assert sum("for click and click2 play it" in note for note in unnamed.notes) == 2
+    assert sum("several such methods: click and click2" in note for note in unnamed.notes) == 2
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_unequal_clicks_are_said(pair: pd.DataFrame) -> None:
     pair["clicks"] = [[click] * (2 if name == "A1" else 1) for name in pair["instance_id"]]
     built = build(pair)
     assert built.columns[OVERALL].group == "mIoU"
-    assert "Clicks an instance: 1 to 2." in built.notes
+    assert "Clicks per instance: 1 to 2." in built.notes
 
 
 def test_published_numbers_stand_beside_ours_with_their_doubts(pair: pd.DataFrame) -> None:
@@ -139,7 +139,7 @@ def test_published_numbers_do_not_stand_beside_another_list_of_instances(pair: p
     built = build(rows, replace(CONTEXT, other_lists={"voc": "published: val, 3422 objects; here: trainval, 25"}))
     assert {row.cells[0].text for row in built.body if row.quoted} == {"refcoco"}
     assert built.notes[-1] == (
-        "voc: the paper's numbers are left out, for they are over other instances. published: val, 3422 objects; "
+        "voc: the paper's numbers are left out, since they are over other instances. published: val, 3422 objects; "
         "here: trainval, 25."
     )
 

@@ -180,7 +180,7 @@ def test_published_numbers_stand_beneath_ours(cast: pd.DataFrame, name: str, plu
 
 @pytest.mark.slow
 def test_published_doubts_are_footnotes(cast: pd.DataFrame) -> None:
-    for plugin, doubt in (("coco", "swapped 0.585"), ("refcoco", "swapped 0.694"), ("openimages", "63.68")):
+    for plugin, doubt in (("coco", "swapped back 0.585"), ("refcoco", "swapped back 0.694"), ("openimages", "63.68")):
         built = build_table("table4", cast.assign(dataset_plugin=plugin), CONTEXT)
         assert any(doubt in note for note in built.footnotes)
     assert not any(row.quoted for row in build_table("table6", cast.assign(dataset_plugin="voc"), CONTEXT).body)

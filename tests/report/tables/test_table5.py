@@ -155,7 +155,7 @@ def test_other_tables_show_every_method_at_its_own_last_click_and_say_so(rows: p
         said = [note for note in cell.notes if note.startswith(f"After {clicks} click")]
         assert len(said) == (clicks < 3), label
     assert "mIoU@" not in f"{built.columns[mean].group}{built.columns[mean].heading}"
-    assert "Clicks an instance: 1 to 3." in built.notes
+    assert "Clicks per instance: 1 to 3." in built.notes
     if name == "table1":
         assert "toy, ours, 2+1 against click, 2+1: overall +5.00" in str(built.notes)
         assert "toy, ours, 1+0 against click, 1+0: overall +20.00" in str(built.notes), "the one clicked alike"
