@@ -112,7 +112,7 @@ def test_a_real_head_that_wants_a_token(
     if token == TOKEN:
         assert done.returncode == 0, done.stderr
     else:
-        assert f"UserError: cluster: the head at --address {guarded} wants a token" in done.stderr
+        assert f"UserError: cluster: the head at --address {guarded} requires a token" in done.stderr
     assert time.monotonic() - started < 60  # most of it: imports
 
 

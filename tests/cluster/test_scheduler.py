@@ -249,7 +249,7 @@ def test_a_long_shard_is_divided_among_the_actors(store: Store) -> None:
 def test_what_a_method_asks_for_itself_is_asked(store: Store) -> None:
     greedy = STEADY | {"resources": {"A100": 1.0}}
     with pytest.raises(
-        UserError, match=r"'steady' asks for 0.5 CPU, 0 GPU, 1 A100; the cluster has \d+ CPU, 0 GPU, on"
+        UserError, match=r"'steady' asks for 0.5 CPU, 0 GPU, 1 A100; the cluster has \d+ CPU, 0 GPU, but no single node"
     ):
         ran(jobs(greedy), store)
     running = Cluster(Workers(cpus=0.25, gpus=0), store)
@@ -310,7 +310,7 @@ def test_what_others_hold_is_waited_for_but_not_for_ever(store: Store, monkeypat
     try:
         with pytest.raises(
             UserError,
-            match=r"no worker of 'steady', which asks for .* 0 GPU, got its place within 1 s.* free are .* CPU, 0 GPU",
+            match=r"no worker of 'steady', which asks for .* 0 GPU, could be started within 1 s.* free are .* CPU, 0 GPU",
         ):
             ran(jobs(STEADY), store)
     finally:

@@ -65,5 +65,5 @@ def test_a_vit_that_pools_otherwise_is_refused(vision: dict[str, Any]) -> None:
 
 
 def test_another_tower_is_refused() -> None:
-    with pytest.raises(UserError, match=r"is a Conv2d of a kind .* or CLIP's ResNet. Choose another `model`"):
+    with pytest.raises(UserError, match=r"of the type Conv2d, .* or CLIP's ResNet. Choose another `model`"):
         check_tower(nn.Conv2d(3, 3, 1), "x.py", resnet=True)

@@ -366,7 +366,7 @@ def test_another_networks_weights(tmp_path: Path, saved: Architecture) -> None:
     about = {"architecture": json.dumps(asdict(WITHOUT))}
     save_file(saved.network().state_dict(), tmp_path / "other.safetensors", about)
     with pytest.raises(
-        UserError, match=r"other\.safetensors: found .* as tensor .*; tu-regnetx_002 wanted .* train it again"
+        UserError, match=r"other\.safetensors: found .* as tensor .*; wanted .*, for tu-regnetx_002.* train it again"
     ):
         ClickOnly(tmp_path / "other.safetensors", "cpu")
 
