@@ -96,7 +96,7 @@ class Capacity:
 
     def none_free(self, wanted: str) -> UserError:
         """The error where no worker got its place in time."""
-        free = readable(ray.available_resources())
+        free = readable(self._ask(ray.available_resources))
         return UserError(
             f"cluster: {wanted} within {PLACE_TIMEOUT_S} s. The cluster has {readable(self.total)}; free are {free}. "
             "If others hold the rest, wait for them or lower `workers`. If nobody does, processes start too slowly "

@@ -72,10 +72,7 @@ class Pulse:
         Raises:
             ClusterLostError: The head is gone; the thread is left behind.
         """
-        coming = aside(call)
-        while not wait([coming], timeout=LOOK_EVERY_S).done:
-            self._check_head()
-        return coming.result()
+        return meanwhile(call, self._check_head)
 
     def _check_head(self) -> None:
         deadline = time.monotonic() + self.patience_s
@@ -84,6 +81,17 @@ class Pulse:
                 waited = f" for {self.patience_s:g} s" if self.patience_s else ""
                 raise lost(f"its head, {self.head}, does not answer{waited} ({reason})")
             time.sleep(1.0)
+
+
+def meanwhile(call: Callable[[], T], look: Callable[[], None]) -> T:
+    """Make a call in a thread and `look` every few seconds until it ends; returns its result, or raises what it raises.
+
+    An exception of `look` ends the wait; the thread is left behind.
+    """
+    coming = aside(call)
+    while not wait([coming], timeout=LOOK_EVERY_S).done:
+        look()
+    return coming.result()
 
 
 def lost(why: str) -> ClusterLostError:

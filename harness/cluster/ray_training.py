@@ -10,7 +10,6 @@ import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,11 +22,10 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from harness.cluster.connect import connect, is_own, readable
 from harness.cluster.ledger import RESTARTS, Ledger
-from harness.cluster.pulse import LOOK_EVERY_S, RETURNS_S, Pulse
+from harness.cluster.pulse import RETURNS_S, Pulse, meanwhile
 from harness.cluster.ray_states import FITTED, RayStates, cleaned, keep, read
 from harness.cluster.training_room import scaling_of
 from harness.config.recipe import KnownRecipe, Recipe
-from harness.interrupts import aside
 from harness.storage.folder import Folder
 from harness.structures import UserError
 from harness.training.loaders import LoaderDiedError
@@ -119,11 +117,7 @@ def _ended(trainer: TorchTrainer, pulse: Pulse) -> Result | WorkerGroupError:
     """
     try:
         # In a thread of its own: in the main thread Ray Train would replace the handler of Ctrl-C for good.
-        coming = aside(trainer.fit)
-        while not wait([coming], timeout=LOOK_EVERY_S).done:
-            pulse.check()
-        result: Result = coming.result()
-        return result
+        return meanwhile(trainer.fit, pulse.check)
     except WorkerGroupError as error:
         return error
     except RayError:
