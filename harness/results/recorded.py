@@ -130,12 +130,12 @@ class Recorded:
             other_lists={name: how for name, how in self._other_lists(expected).items() if how},
         )
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         """The notes under every table: what data sets leave out, and rows of code that was edited since."""
         return tuple(filter(None, [*left_out_of(self.jobs), said_of(old_rows(self.store, self.jobs, self.samples))]))
 
-    @property
+    @cached_property
     def job_notes(self) -> dict[tuple[str, str], tuple[str, ...]]:
         """(method's label, data set's label) -> what stands under tables that show the two together.
 
