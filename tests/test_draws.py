@@ -192,7 +192,8 @@ def test_intervals_cover_the_truth_whether_images_or_clicks_differ(image_spread:
 )
 def test_draws_that_would_all_be_the_same_are_refused(tmp_path: Path, clicks: dict[str, Any]) -> None:
     with pytest.raises(
-        UserError, match=rf"clicks.draws: found 5; wanted 1, since {clicks['strategy']} .* clicks in every draw"
+        UserError,
+        match=rf"clicks.draws: found 5; wanted 1, since {clicks['strategy']} .* the same clicks in every draw",
     ):
         load_run(written(tmp_path / "x.yaml", clicks=clicks | {"draws": 5}))
 

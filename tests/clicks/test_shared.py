@@ -120,7 +120,10 @@ def test_a_row_says_how_well_the_mask_meets_the_partner() -> None:
 
 def test_a_second_click_would_not_be_shared(tmp_path: Path) -> None:
     config = written(tmp_path / "x.yaml", clicks={"strategy": "shared/v1", "max_clicks": 2})
-    with pytest.raises(UserError, match=r"clicks.max_clicks: found 2; wanted 1, since shared/v1 makes only"):
+    with pytest.raises(
+        UserError,
+        match=r"clicks.max_clicks: found 2; wanted 1, since shared/v1 makes only the clicks that two objects share",
+    ):
         load_run(config)
 
 

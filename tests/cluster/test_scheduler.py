@@ -310,7 +310,8 @@ def test_what_others_hold_is_waited_for_but_not_for_ever(store: Store, monkeypat
     try:
         with pytest.raises(
             UserError,
-            match=r"no worker of 'steady', which asks for .* 0 GPU, could be started within 1 s.* free are .* 0 GPU",
+            match=r"no worker of 'steady', which asks for .* 0 GPU, could be started within 1 s.* free are"
+            r" .* CPU, 0 GPU",
         ):
             ran(jobs(STEADY), store)
     finally:
