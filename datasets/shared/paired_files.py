@@ -109,7 +109,7 @@ class PairedFiles(Dataset):
 
 
 def check_folders(dataset: str, root: Path, folders: Sequence[str], advice: str) -> None:
-    """Refuse a root that lacks one of the folders.
+    """Refuse a root in which one of the folders is missing.
 
     Raises:
         UserError: A folder is missing; the message ends with the advice.

@@ -48,7 +48,7 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
 
 
 def lacking(final: FinalClicks, expected: Mapping[tuple[str, str], int]) -> Jobs:
-    """The number of instances without a final row of each method; of several rankings, the one that lacks most counts.
+    """For each method on each data set, the number of instances without a final row, in the ranking that lacks most.
 
     A data set whose rows are withheld is left out.
     """

@@ -146,7 +146,7 @@ def _uneven(
 
 
 def _uneven_draws(asked: Asked, ok: pd.DataFrame, failed: pd.DataFrame) -> Iterator[str]:
-    """The instances that lack draws, or have more than one failed row."""
+    """Sentences on instances with too few draws, and on those with more than one failed row."""
     # A rule of pairs gives an instance as many draws as it has partners, which the config does not say: such rows,
     # which have a partner, are left out here.
     drawn = ok.loc[ok["partner"].isna() & ~ok["instance_id"].isin(failed["instance_id"])].drop_duplicates(INSTANCE)

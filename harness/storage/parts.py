@@ -63,7 +63,7 @@ def at_work(run: Folder) -> dict[str, Owner]:
 
 
 def incomplete(store: Store, jobs: Sequence[JobFacts], samples: Samples) -> list[Part]:
-    """The parts that lack images of a job; empty if the run is not cut into parts."""
+    """The parts in which some images of a job have no rows; empty if the run is not cut into parts."""
     of = store.manifest().get(PARTS)
     if not of:
         return []

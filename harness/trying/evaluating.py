@@ -136,7 +136,10 @@ def _checked(raw: Mapping[str, Any]) -> RunConfig:
 
 
 def _check_askable(method: Method, config: RunConfig) -> None:
-    """Refuse a prompt with neither click nor words, and one that lacks the click or the CLIP that it needs."""
+    """Refuse prompts that the method cannot answer.
+
+    A prompt needs a click or words; some methods need the click, and a guessed text needs the method's own CLIP.
+    """
     if looks_at_pictures(config.text) and type(method).text_fits is Method.text_fits:
         raise UserError(
             f"{WHERE}: found text: {config.text.rule}, which guesses words by the method's own CLIP, and "
