@@ -6,7 +6,6 @@ scenes first.
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 import tempfile
@@ -22,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN = "sam_vs_ours_scenes"
 INSTANCE = "val-00003/2"
 """A tie on a shirt on a person."""
-WIDTH, HEIGHT, GAP, COLOURS = 1180, 900, 10, 256
-"""The window in pixels; pixels between both pictures; colours of the file, which keep it small."""
+WIDTH, HEIGHT, GAP = 1180, 900, 10
+"""The window in pixels; pixels between both pictures."""
 
 
 def finished(runs: str) -> Path:
@@ -38,22 +37,16 @@ def moments(page: Page) -> list[PIL.Image.Image]:
     page.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
     page.evaluate("document.querySelector('#chart-list').scrollIntoView()")
     page.wait_for_timeout(2000)
-    found = [shot(page)]
+    found = [browser.shot(page, WIDTH // 2)]
     page.fill("#f-class", INSTANCE)
     page.get_by_role("button", name=INSTANCE, exact=True).click()
     page.wait_for_selector("#layers input", state="attached")
     page.keyboard.press("s")
     page.wait_for_timeout(1000)
-    return [*found, shot(page)]
-
-
-def shot(page: Page) -> PIL.Image.Image:
-    picture = PIL.Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    return picture.resize((WIDTH // 2, HEIGHT // 2), PIL.Image.Resampling.LANCZOS)
+    return [*found, browser.shot(page, WIDTH // 2)]
 
 
 def main() -> None:
-    path = ROOT / "docs" / "report_page.png"
     with tempfile.TemporaryDirectory() as folder, browser.window() as page:
         made = build_page(finished(folder), figures=False)
         page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
@@ -62,8 +55,7 @@ def main() -> None:
     both = PIL.Image.new("RGB", (WIDTH + GAP, HEIGHT // 2), "white")
     for place, one in enumerate(shots):
         both.paste(one, (place * (WIDTH // 2 + GAP), 0))
-    both.quantize(COLOURS, kmeans=2, dither=PIL.Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+    browser.save(both, ROOT / "docs" / "report_page.png")
 
 
 if __name__ == "__main__":

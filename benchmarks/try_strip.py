@@ -5,7 +5,6 @@ One command, from the checkout's root: `python -m benchmarks.try_strip`
 
 from __future__ import annotations
 
-import io
 import time
 from pathlib import Path
 
@@ -26,8 +25,8 @@ STATES = (
     f"{SCENE}&clicks=152,132;152,170&text=tie",
     f"{SCENE}&clicks=152,132&text=tie&show=saliency,candidates,truth",
 )
-WIDTH, GAP, COLOURS = 540, 10, 256
-"""Pixels of one moment's width and between moments; colours of the file, which keep it small."""
+WIDTH, GAP = 540, 10
+"""Pixels of one moment's width and between moments."""
 
 
 def settled(page: Page) -> None:
@@ -47,17 +46,11 @@ def moments(page: Page, address: str) -> list[PIL.Image.Image]:
         if "show=" in state:
             page.click("#theme")
             page.wait_for_timeout(2000)
-        found.append(shot(page))
+        found.append(browser.shot(page, WIDTH))
     return found[1:]
 
 
-def shot(page: Page) -> PIL.Image.Image:
-    picture = PIL.Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    return picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)), PIL.Image.Resampling.LANCZOS)
-
-
 def main() -> None:
-    path = ROOT / "docs" / "try.png"
     with served() as (address, _), browser.window() as page:
         page.set_viewport_size({"width": 1180, "height": 1000})
         shots = moments(page, address)
@@ -65,8 +58,7 @@ def main() -> None:
     strip = PIL.Image.new("RGB", (2 * width + GAP, 2 * height + GAP), "white")
     for place, one in enumerate(shots):
         strip.paste(one, (place % 2 * (width + GAP), place // 2 * (height + GAP)))
-    strip.quantize(COLOURS, kmeans=2, dither=PIL.Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+    browser.save(strip, ROOT / "docs" / "try.png")
 
 
 if __name__ == "__main__":
