@@ -117,9 +117,9 @@ def recorded(method: Any) -> Iterator[list[Forward]]:
             hook.remove()
 
 
-def evaluated(method: Method, dataset: Coco, ids: Sequence[str]) -> int:
+def evaluated(method: Method, dataset: Coco, ids: Sequence[str], clicks: Clicks | None = None) -> int:
     """Rows of some images, as a worker makes them."""
-    protocol = Protocol("benchmark", 0, Clicks(), Text(), ("iou", "boundary_iou"))
+    protocol = Protocol("benchmark", 0, clicks or Clicks(), Text(), ("iou", "boundary_iou"))
     records = list(Evaluation(method, dataset, [(Names("m", "m", "coco", "coco"), protocol)]).records(ids))
     assert all(record.status == "ok" for record in records), next(one.error for one in records if one.error)
     return len({record.instance_id for record in records})

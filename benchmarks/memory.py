@@ -87,25 +87,29 @@ class Cost:
     failed: int
 
 
-def generate(root: Path, size: tuple[int, int], instances: int) -> None:
-    """A COCO folder of one picture of (h, w): blots of 20 to 140 pixels, anywhere."""
+def generate(root: Path, size: tuple[int, int], instances: int, images: int = 1, classes: int = CLASSES) -> None:
+    """A COCO folder of pictures of (h, w), each with so many blots of 20 to 140 pixels, anywhere."""
     rng = np.random.default_rng(0)
     height, width = size
     (root / SPLIT).mkdir(parents=True)
     (root / "annotations").mkdir()
-    shades = cv2.resize(rng.uniform(0, 255, (12, 16, 3)).astype(np.float32), (width, height))
-    noisy = np.clip(shades + rng.normal(0, 12, (height, width, 1)), 0, 255).astype(np.uint8)
-    PIL.Image.fromarray(noisy).save(root / SPLIT / "1.jpg", quality=90)
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     annotations = []
-    for number in range(instances):
-        radius = rng.uniform(10, 70) * rng.uniform(0.7, 1.3, 16)
-        x, y = (rng.uniform(80, side - 80) + radius * turn(angle) for side, turn in ((width, np.cos), (height, np.sin)))
-        points = np.stack([x, y], axis=1).round(2).ravel().tolist()
-        one = {"id": number, "image_id": 1, "category_id": number % CLASSES, "iscrowd": 0, "area": 1000}
-        annotations.append(one | {"segmentation": [points]})
-    pictures = [{"id": 1, "file_name": "1.jpg", "height": height, "width": width}]
-    categories = [{"id": number, "name": f"thing {number}"} for number in range(CLASSES)]
+    for image in range(1, images + 1):
+        shades = cv2.resize(rng.uniform(0, 255, (12, 16, 3)).astype(np.float32), (width, height))
+        noisy = np.clip(shades + rng.normal(0, 12, (height, width, 1)), 0, 255).astype(np.uint8)
+        PIL.Image.fromarray(noisy).save(root / SPLIT / f"{image}.jpg", quality=90)
+        for number in range(instances):
+            radius = rng.uniform(10, 70) * rng.uniform(0.7, 1.3, 16)
+            middles = (rng.uniform(80, side - 80) for side in (width, height))
+            x, y = (middle + radius * turn(angle) for middle, turn in zip(middles, (np.cos, np.sin), strict=True))
+            points = np.stack([x, y], axis=1).round(2).ravel().tolist()
+            about = {"id": len(annotations), "image_id": image, "category_id": number % classes, "iscrowd": 0}
+            annotations.append(about | {"area": 1000, "segmentation": [points]})
+    pictures = [
+        {"id": image, "file_name": f"{image}.jpg", "height": height, "width": width} for image in range(1, images + 1)
+    ]
+    categories = [{"id": number, "name": f"thing {number}"} for number in range(classes)]
     document = {"images": pictures, "annotations": annotations, "categories": categories}
     (root / "annotations" / f"instances_{SPLIT}.json").write_text(json.dumps(document))
 
