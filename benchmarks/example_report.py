@@ -44,10 +44,12 @@ MACHINE = ("id", "started", "ended", "host", "cpus", "gpus", "python", "peaks")
 """The keys of the manifest's starts that differ from machine to machine, and from start to start."""
 
 GRID = "figure5_text_right_scenes"
-PICTURED = ("Text+Click", "Click only", "SAM tiny", "RITM tiny")
+FEW = ("Text+Click", "Click only", "SAM tiny", "RITM tiny")
+"""The methods in the picture that README shows, where a column is narrow."""
+
 CHARTS = ("figure8_scenes", "seen_unseen_scenes")
-SIDE = 1400
-"""Pixels of the grid's longer side."""
+PIXELS = 85
+"""Pixels of an inch of the grids."""
 
 DOCUMENTS: Mapping[str, Callable[[Path], None]] = {
     "tables.md": lambda out: tabulate(str(RUN), "all", Form.md, out, intervals=False),
@@ -78,19 +80,21 @@ def main(
 
 
 def keep_all(runs: Path) -> None:
-    """Keep the rows of every config's run, and a grid, for which masks and pictures are needed."""
+    """Keep the rows of every config's run, and two grids, for which masks and pictures are needed."""
     for config, example in CONFIGS.items():
         keep(runs / Path(config).stem, example)
     keep_grid(runs / next(Path(config).stem for config, example in CONFIGS.items() if example == RUN))
 
 
 def keep_grid(run: Path) -> None:
-    """Keep a grid of some methods' masks: of all, each picture would be as small as a stamp."""
-    with tempfile.TemporaryDirectory() as folder, style():
-        source = opened(Store(run))
-        few = replace(source, rows=source.rows[source.rows["method"].isin(PICTURED)])
-        figure = next(one.figure for one in grids(few) if one.name == GRID)
-        _shrunk(save(figure, Path(folder), GRID)[-1], EXAMPLE / f"{GRID}.jpg")
+    """Keep a grid of every method's masks, and one of a few methods."""
+    source = opened(Store(run))
+    few = replace(source, rows=source.rows[source.rows["method"].isin(FEW)])
+    for name, shown in ((f"{GRID}_all", source), (GRID, few)):
+        with tempfile.TemporaryDirectory() as folder, style():
+            figure = next(one.figure for one in grids(shown) if one.name == GRID)
+            picture, width = save(figure, Path(folder), name)[-1], round(PIXELS * figure.get_figwidth())
+            _shrunk(picture, EXAMPLE / f"{name}.jpg", width)
 
 
 def keep(run: Path, at: Path) -> None:
@@ -135,11 +139,11 @@ def _keep_job(store: Store, example: Store, key: str) -> None:
     example.folder.write(f"shards/{key}/{name_of(content)}", content)
 
 
-def _shrunk(picture: Path, out: Path) -> None:
+def _shrunk(picture: Path, out: Path, width: int) -> None:
     """Small enough to be committed."""
     with PIL.Image.open(picture) as whole:
         small = whole.convert("RGB")
-        small.thumbnail((SIDE, SIDE), PIL.Image.Resampling.LANCZOS)
+        small.thumbnail((width, whole.height), PIL.Image.Resampling.LANCZOS)
         small.save(out, quality=85)
 
 

@@ -13,7 +13,7 @@ from benchmarks.example_report import CHARTS, CONFIGS, DOCUMENTS, EXAMPLE, GRID,
 from harness.results.loading import load
 from harness.storage.store import Store
 
-PICTURES = {f"{GRID}.jpg", *(f"{name}.png" for name in CHARTS)}
+PICTURES = {f"{GRID}.jpg", f"{GRID}_all.jpg", *(f"{name}.png" for name in CHARTS)}
 
 
 @pytest.fixture(scope="module")
