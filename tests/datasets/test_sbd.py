@@ -283,9 +283,9 @@ BAD = {
     "an element longer than the file": (_file(struct.pack("<II", 14, 2**32 - 1)), "4294967295 bytes where 0 are left"),
     "packed nothing": (_file(b"", packed=True), "no variable GTinst"),
     "packed rubbish": (_file(struct.pack("<II", 15, 8) + b"rubbish!"), "not SBD's masks"),
-    "a bomb": (_file(bytes(2**26), packed=True), "cut off or too large"),
+    "a bomb": (_file(bytes(2**25), packed=True), "cut off or too large"),
     "a bomb in it": (
-        _file(_struct({"Boundaries": _uint8((2**26, 1), bytes(2**26)), **SOUND}), packed=True),
+        _file(_struct({"Boundaries": _uint8((2**25, 1), bytes(2**25)), **SOUND}), packed=True),
         "too large",
     ),
     "too large": (_file(bytes(2**24)), "too large"),
