@@ -67,6 +67,9 @@ class Entry:
 _ENTRIES: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
 """Kind -> name -> the plugin that a decorator has registered in this process."""
 
+_FOUND: set[Entry] = set()
+"""The plugins that were found by their bare name and checked. A run looks up the same few names again and again."""
+
 
 def register_method(name: str) -> Callable[[T], T]:
     """Class decorator: makes a `Method` known as `name`."""
@@ -200,11 +203,18 @@ def find(kind: str, name: str, where: str = "") -> Any:
 
 def entry(kind: str, name: str, where: str = "") -> Entry:
     """A plugin by its name, with its decorator's arguments; arguments and errors as those of `find`."""
+    # The search below looks into every file of the kind, for a name that was given twice. Once it has found a plugin,
+    # only a package on another path can add a second one to this process.
+    known = _ENTRIES[kind].get(name)
+    if known and known in _FOUND and all(point.name != name for point in installed_plugins(kind)):
+        return known
     at = f"{where}: " if where else ""
     found = _imported(KINDS[kind], name, at + name) if ":" in name else _named(KINDS[kind], name, at)
     _check(KINDS[kind], found.thing, at, name)
     if KINDS[kind].base and "name" not in vars(found.thing):
         found.thing.name = name
+    if found is _ENTRIES[kind].get(name):
+        _FOUND.add(found)
     return found
 
 
