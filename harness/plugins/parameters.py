@@ -11,7 +11,9 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args, get_type_hints
 
 import pydantic
@@ -71,11 +73,12 @@ def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
         return cls(**arguments)
 
 
-def parameters_of(taker: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+@lru_cache(maxsize=512)
+def parameters_of(taker: Callable[..., Any]) -> Mapping[str, tuple[Any, Any]]:
     """Argument -> (annotation, default), the first one (`self`, or a function's subject) left out."""
     function: Any = inspect.getattr_static(taker, "__init__") if isinstance(taker, type) else taker
     if function is object.__init__:
-        return {}
+        return MappingProxyType({})
     # In a file with `from __future__ import annotations` the signature holds annotations as texts; this makes types.
     try:
         hints = get_type_hints(function, include_extras=True)
@@ -87,7 +90,8 @@ def parameters_of(taker: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     named = {
         p.name: (hints.get(p.name, Any), p.default) for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
-    return named | ({ANY_OTHER: (Any, None)} if any(p.kind is p.VAR_KEYWORD for p in own) else {})
+    others = {ANY_OTHER: (Any, None)} if any(p.kind is p.VAR_KEYWORD for p in own) else {}
+    return MappingProxyType(named | others)  # Read-only, since the next caller gets the same.
 
 
 def _annotation(wanted: Mapping[str, tuple[Any, Any]], key: str) -> Any:

@@ -296,6 +296,8 @@ def _lack_draws(last: pd.DataFrame) -> Bool[np.ndarray, " last"]:
 
 def _counted(lacking: pd.DataFrame) -> dict[tuple[str, str], int]:
     """(Method, data set) -> how many instances the rows have; with several rankings, in the one that has most."""
+    if lacking.empty:
+        return {}
     each = lacking.drop_duplicates(_LINE).groupby(["method", "dataset", "ranking"]).size()
     most = each.groupby(["method", "dataset"]).max().reset_index(name="count")
     return {(method, dataset): count for method, dataset, count in most.itertuples(index=False, name=None)}

@@ -38,7 +38,7 @@ def disputes(rows: pd.DataFrame) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for what, unlike in (("ground truth", _areas(rows)), ("first click", _first_clicks(rows))):
-        for dataset, own in unlike.groupby("dataset"):
+        for dataset, own in unlike.groupby("dataset") if len(unlike) else ():
             found.setdefault(str(dataset), _said(str(dataset), what, own))
     return found
 
