@@ -277,20 +277,6 @@ def test_an_interrupt_while_it_starts_is_one_line(
 
 
 @pytest.mark.slow
-def test_a_schedulers_sigterm_releases_the_run(
-    started: Callable[..., subprocess.Popen[str]], elsewhere: Path, tmp_path: Path, run_name: str
-) -> None:
-    process = started("run", _config(tmp_path, run_name), PYTHONPATH=str(elsewhere), DISC_SLEEPS_S="0.5")
-    while len(_shards(run_name)) < 1 and process.poll() is None:
-        time.sleep(0.05)
-    assert (ROOT / "runs" / run_name / "lock.json").exists()
-    process.terminate()
-    _, told = process.communicate(timeout=120)
-    assert (process.returncode, said(told)) == (130, [INTERRUPTED])
-    assert not (ROOT / "runs" / run_name / "lock.json").exists()
-
-
-@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_a_run_that_a_larger_one_completes(
     harness_command: Command,
     here: Command,
@@ -365,17 +351,22 @@ def test_a_folder_that_cannot_be_written_is_reported_and_stays_as_it_is(elsewher
 
 
 @pytest.mark.slow
-def test_a_run_that_is_being_written_is_shown_and_left_alone(
+def test_a_run_that_is_being_written_is_shown_and_left_alone_until_a_schedulers_sigterm_releases_it(
     started: Callable[..., subprocess.Popen[str]], here: Command, elsewhere: Path, tmp_path: Path, run_name: str
 ) -> None:
-    config = _config(tmp_path, run_name)
+    folder, config = ROOT / "runs" / run_name, _config(tmp_path, run_name)
     process = started("run", config, PYTHONPATH=str(elsewhere), DISC_SLEEPS_S="2")
     while len(_shards(run_name)) < 1 and process.poll() is None:
         time.sleep(0.05)
-    shown = here("report", ROOT / "runs" / run_name)
+    shown = here("report", folder)
     assert shown.returncode == 1 and "instances of far_away:Boxes have no row" in shown.stderr
     assert f"is being written by process {process.pid} of" in shown.stderr
-    assert process.poll() is None and not (ROOT / "runs" / run_name / "results.parquet").exists()
+    assert process.poll() is None and not (folder / "results.parquet").exists()
+    assert (folder / "lock.json").exists()
+    process.terminate()
+    _, told = process.communicate(timeout=120)
+    assert (process.returncode, said(told)) == (130, [INTERRUPTED])
+    assert not (folder / "lock.json").exists()
 
 
 def _listed(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
