@@ -1,9 +1,7 @@
 """configs/coco.yaml on real images, and a method that is trained before its first run."""
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,18 +15,15 @@ import real_data
 ROOT = Path(__file__).resolve().parents[1]
 MOST = 6
 """Images that the methods are evaluated on."""
-
-
-def _run(run_name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness", "run", *map(str, arguments), "--set", f"run={run_name}"]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=900)
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.slow
 @real_data.needs("coco")
-def test_every_real_instance_is_accounted_for(run_name: str) -> None:
-    options = ["--set", f"limit={MOST}", "--set", "workers.executor=local"]
-    done = _run(run_name, "configs/coco.yaml", *options, HARNESS_DATA=str(real_data.FOLDER))
+def test_every_real_instance_is_accounted_for(run_name: str, here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_DATA", str(real_data.FOLDER))
+    changes = (f"run={run_name}", f"limit={MOST}", "workers.executor=local")
+    done = here("run", "configs/coco.yaml", *(word for change in changes for word in ("--set", change)))
     assert done.returncode == 0, done.stderr
     coco = Coco(real_data.COCO, "val2017")
     instances = sum(len(coco.list_instances(one)) for one in coco.sample_ids()[:MOST])
@@ -40,9 +35,7 @@ def test_every_real_instance_is_accounted_for(run_name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_method_is_trained_once_before_it_runs(
-    run_name: str, tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_a_method_is_trained_once_before_it_runs(run_name: str, tmp_path: Path, here: Command) -> None:
     recipe = yaml.safe_load((ROOT / "configs" / "scenes_click_only.yaml").read_text())
     recipe |= {"steps": 2, "batch": 2, "checkpoint": str(tmp_path / "net.safetensors")}
     recipe["datasets"][0]["params"]["count"] = 3
@@ -54,7 +47,7 @@ def test_a_method_is_trained_once_before_it_runs(
     }
     path = tmp_path / "a.yaml"
     path.write_text(yaml.safe_dump(config))
-    assert _run(run_name, path).returncode == 0
+    assert here("run", path).returncode == 0
     trained = (tmp_path / "net.safetensors").stat().st_mtime_ns
     shutil.rmtree(ROOT / "runs" / run_name)
     assert here("run", path).returncode == 0
