@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -11,17 +12,11 @@ from harness import places
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_at_a_random_moment_ends_with_the_same_rows() -> None:
-    command = [sys.executable, "-m", "benchmarks.kills", "--kind", "local", "--count", "1", "--seed", "7"]
-    command += ["--images", "8"]
+def test_runs_and_parts_that_are_killed_at_random_moments_end_with_the_rows_of_an_undisturbed_run() -> None:
+    command = [sys.executable, "-m", "benchmarks.kills", "--kind", "local", "--kind", "parts", "--count", "3"]
+    command += ["--images", "8", "--parts", "3", "--seed", "7"]
     done = subprocess.run(command, cwd=places.ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "seed 7" in done.stdout, done
-    assert "local: 1 kills, 1 ended, 1 identical" in done.stdout
-
-
-@pytest.mark.slow
-def test_parts_that_are_killed_at_random_moments_end_with_the_rows_of_one_run() -> None:
-    cut = ["--kind", "parts", "--parts", "3", "--count", "3", "--seed", "7"]
-    command = [sys.executable, "-m", "benchmarks.kills", *cut]
-    done = subprocess.run(command, cwd=places.ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "parts: 3 kills, 1 ended, 1 identical" in done.stdout, done
+    killed, ended, identical = map(int, re.findall(r"local: (\d+) kills, (\d+) ended, (\d+) identical", done.stdout)[0])
+    assert killed == 3 and ended == identical >= 1
+    assert "parts: 3 kills, 1 ended, 1 identical" in done.stdout
