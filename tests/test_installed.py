@@ -85,7 +85,8 @@ def test_the_wheel_holds_every_file_in_one_package(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_the_quickstart_runs_by_name_from_an_empty_folder(installed: Command, tmp_path: Path) -> None:
-    done = installed("harness", "run", "quickstart", "--limit", "2", "--set", "workers.executor=local")
+    by_name = ["run", "quickstart", "--limit", "2", "--set", "workers.executor=local"]
+    done = several(installed, by_name, ["run", "configs/quickstart.yaml", "--limit", "2", "--set", "run=on_ray"])
     assert done.returncode == 0, done.stderr
     assert "runs/quickstart/report.md, runs/quickstart/results.parquet" in done.stdout
     rows = pd.read_parquet(tmp_path / "here" / "runs" / "quickstart" / "results.parquet")
@@ -93,10 +94,6 @@ def test_the_quickstart_runs_by_name_from_an_empty_folder(installed: Command, tm
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["runs"]
     manifest = (tmp_path / "here" / "runs" / "quickstart" / "manifest.json").read_text()
     assert f'"commit": "v{harness.__version__}"' in manifest and "site-packages" not in manifest
-
-    by_path = ["configs/quickstart.yaml", "--limit", "2", "--set", "run=on_ray"]
-    done = installed("python", "-m", "harness", "run", *by_path)
-    assert done.returncode == 0, done.stderr
     on_ray = pd.read_parquet(tmp_path / "here" / "runs" / "on_ray" / "results.parquet")
     assert on_ray["iou"].tolist() == rows["iou"].tolist() and set(on_ray["status"]) == {"ok"}
 
@@ -152,7 +149,7 @@ def test_a_user_s_repository_runs_in_ray_workers_and_may_then_go(
 
 @pytest.mark.slow
 def test_no_training_changes_the_installed_weights(installed: Command) -> None:
-    done = installed("harness", "train", "scenes_text_click", "--force")
+    done = installed("python", "-m", "harness", "train", "scenes_text_click", "--force")
     assert done.returncode == 2 and "belongs to the installed harness" in done.stderr
 
 
