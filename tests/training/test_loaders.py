@@ -27,7 +27,6 @@ from harness.training.one_rank import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-TINY = {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 32, "jitter": 0.3}
 
 KILLED = """
 import sys
@@ -43,9 +42,9 @@ if __name__ == "__main__":
 """
 
 
-def recipe(learner: str = "prompted_deeplab", params: dict[str, Any] | None = None, **others: Any) -> Recipe:
+def recipe(learner: str = "Toy", params: dict[str, Any] | None = None, **others: Any) -> Recipe:
     scenes = {"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}
-    how = {"learner": {"name": learner, "params": TINY if params is None else params}, "datasets": [scenes]}
+    how = {"learner": {"name": f"toy_learners:{learner}", "params": params or {}}, "datasets": [scenes]}
     return Recipe.model_validate(
         {**how, "classes": "all", "batch": 4, "steps": 50, "checkpoint": "w.safetensors", **others}
     )
@@ -83,7 +82,7 @@ def test_a_job_with_loaders_trains_as_one_without() -> None:
 @pytest.mark.slow
 def test_what_goes_wrong_in_a_loader_is_told_here() -> None:
     with (
-        closing(loaders(recipe("toy_learners:Fragile", {}), 1)) as made,
+        closing(loaders(recipe("Fragile"), 1)) as made,
         pytest.raises(UserError, match="disk is gone"),
     ):
         next(made.steps(0, 5))
@@ -103,7 +102,7 @@ def test_a_loader_that_dies_is_told_whenever_it_does(
     name: str, params: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "resumable", lambda of: tmp_path / f"{of.key}.pt")
-    dying = recipe(f"toy_learners:{name}", params, loaders=1, checkpoint=str(tmp_path / "w.safetensors"))
+    dying = recipe(name, params, loaders=1, checkpoint=str(tmp_path / "w.safetensors"))
     with pytest.raises(LoaderDiedError, match=said):
         train(dying, lambda _: None)
 
@@ -111,7 +110,7 @@ def test_a_loader_that_dies_is_told_whenever_it_does(
 @pytest.mark.slow
 def test_a_closed_training_waits_for_no_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOADER_PIDS", str(tmp_path / "pids"))
-    made = loaders(recipe("toy_learners:Patient", {}), 5)
+    made = loaders(recipe("Patient"), 5)
     ThreadPoolExecutor(1).submit(next, made.steps(0, 5))
     assert within(60, lambda: len(pids(tmp_path)) == 2)  # Each has a step of its own.
     made.close()
@@ -134,7 +133,7 @@ def test_threads_are_shared_out() -> None:
 @pytest.mark.slow
 def test_loaders_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "killed.py").write_text(KILLED)
-    of = recipe("toy_learners:Patient", {}).model_dump_json()
+    of = recipe("Patient").model_dump_json()
     env = {**os.environ, "LOADER_PIDS": str(tmp_path / "pids"), "PYTHONPATH": f"{ROOT}:{os.environ['PYTHONPATH']}"}
     training = subprocess.Popen([sys.executable, tmp_path / "killed.py", of], env=env)
     assert within(60, lambda: bool(pids(tmp_path)))
