@@ -49,23 +49,6 @@ def losses(job: Recipe) -> dict[int, float]:
     return {progress.step: progress.loss for progress in told}
 
 
-def test_two_workers_train_as_one_with_the_whole_batch_whatever_dies(tmp_path: Path, resumable: Path) -> None:
-    alone = losses(recipe(tmp_path / "alone.safetensors"))
-    died = tmp_path / "died"
-    job = recipe(tmp_path / "shared.safetensors", {"dies": str(died)}, workers=2)
-    journal = resumable / job.key / METRICS  # named before the file at `dies` is there, which would count, too
-    shared = losses(job)
-    assert died.exists()
-    assert sorted(shared) == sorted(alone) == list(range(1, 21))
-    assert max(abs(shared[step] - alone[step]) for step in alone) < 1e-5
-    assert alone[20] < alone[1] - 0.05  # it learns: the losses would not agree by standing still
-    weights = load_file(tmp_path / "shared.safetensors")
-    for name, value in load_file(tmp_path / "alone.safetensors").items():
-        torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-5)
-    assert [path.name for path in resumable.glob("*.ray")] == []
-    assert pq.read_table(journal)["step"].to_pylist() == list(range(1, 21))  # those done twice stand there once
-
-
 LIST = "checkpoint_manager_snapshot.json"
 
 
@@ -103,30 +86,46 @@ def test_a_list_that_was_cut_off_loses_no_state(tmp_path: Path, content: bytes |
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_from_a_state_that_ray_has_forgotten_also_with_loaders(
+def test_two_workers_train_as_one_with_the_whole_batch_whatever_dies_or_is_forgotten_also_with_loaders(
     tmp_path: Path, resumable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = losses(recipe(tmp_path / "alone.safetensors", steps=9))
-    job, loaded = (
-        recipe(tmp_path / "w.safetensors", workers=1, steps=9, save_every=6, loaders=loaders) for loaders in (0, 1)
-    )
+    alone = losses(recipe(tmp_path / "alone.safetensors"))
+    died = tmp_path / "died"
+    job = recipe(tmp_path / "shared.safetensors", {"dies": str(died)}, workers=2)
+    journal = resumable / job.key / METRICS  # named before the file at `dies` is there, which would count, too
     with monkeypatch.context() as patch:
         patch.setattr("harness.cluster.ray_training.forget", lambda *_: None)  # as if killed before it could
-        train(job, lambda _: None)
+        shared = losses(job)
+    assert died.exists()
+    assert sorted(shared) == sorted(alone) == list(range(1, 21))
+    assert max(abs(shared[step] - alone[step]) for step in alone) < 1e-5
+    assert alone[20] < alone[1] - 0.05  # it learns: the losses would not agree by standing still
     whole = load_file(job.output)
+    for name, value in load_file(tmp_path / "alone.safetensors").items():
+        torch.testing.assert_close(whole[name], value, rtol=0, atol=1e-5)
+    assert pq.read_table(journal)["step"].to_pylist() == list(range(1, 21))  # those done twice stand there once
+
+    # One worker goes on as this process does, bit for bit: from the state that the two have kept last.
     (states,) = resumable.glob("*.ray")
     kept = shutil.copytree(states, tmp_path / "kept")
-    for ended, again in ((True, job), (False, loaded)):
-        job.output.unlink()
+    state = max(states.glob("checkpoint_*/state.pt"))
+    here, loaded = (
+        KnownRecipe(**dict(job) | {"workers": workers, "loaders": workers, "saved_as": str(tmp_path / f"{workers}.st")})
+        for workers in (0, 1)
+    )
+    shutil.copy(state, resumable / f"{job.key}.pt")
+    rest = losses(here)
+    assert sorted(rest) == [19, 20]
+    for again, weights, found in ((job, whole, {}), (loaded, load_file(here.output), rest)):
+        again.output.unlink(missing_ok=True)
         shutil.copytree(kept, states, dirs_exist_ok=True)
-        for fitted in [] if ended else states.glob("checkpoint_*/fitted.pt"):
+        for fitted in states.glob("checkpoint_*/fitted.pt") if found else []:
             fitted.unlink()
         (states / LIST).write_bytes(b"{")
-        found = losses(again)
-        assert sorted(found) == ([] if ended else [7, 8, 9])
-        assert found == pytest.approx({step: alone[step] for step in found}, abs=1e-6)
-        weights = load_file(job.output)
-        assert all(torch.equal(whole[name], weights[name]) for name in whole)
+        assert losses(again) == pytest.approx(found, abs=1e-6)
+        made = load_file(again.output)
+        assert all(torch.equal(made[name], weights[name]) for name in weights)
+    assert [path.name for path in resumable.glob("*.ray")] == []
 
 
 def test_more_workers_than_the_cluster_holds(tmp_path: Path) -> None:
