@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import ray
 import yaml
 
 import ray_clusters
-from harness import UserError, places
+from harness import UserError
 from harness.cluster import scheduler as cluster
 from harness.cluster.scheduler import Cluster
 from harness.config.method_entry import MethodEntry
@@ -235,7 +235,7 @@ def test_runs_that_the_node_keeps_to_itself(shared: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("differing", ["weights", "data"])
 def test_other_files_at_one_path_end_the_run_and_leave_no_row(
-    differing: str, near: str, shared: Path, tmp_path: Path
+    differing: str, near: str, shared: Path, tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     # An image takes the near worker so long that the far one comes before the near one has done all, and is refused.
     params: dict[str, Any] = {"seconds": 10}
@@ -253,8 +253,7 @@ def test_other_files_at_one_path_end_the_run_and_leave_no_row(
     workers = {"count": 2, "gpus": 0, "samples_per_shard": 1}
     whole = {"run": "mixed", "methods": [method], "datasets": [dataset], "workers": workers}
     config.write_text(yaml.safe_dump(whole))
-    command = [sys.executable, "-m", "harness", "run", str(config), "--runs", str(tmp_path), "--address", near]
-    ended = subprocess.run(command, cwd=places.ROOT, capture_output=True, text=True)
+    ended = here("run", config, "--runs", tmp_path, "--address", near)
     assert ended.returncode == 2, ended
     far = next(node for node in ray.nodes() if "far" in node["Resources"])
     where = rf"On node {far['NodeManagerHostname']} \({far['NodeManagerAddress']}\): "
