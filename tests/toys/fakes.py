@@ -262,6 +262,23 @@ class Fragile(Steady):
         raise RuntimeError("a bug in a plugin")
 
 
+class Unlucky(Steady):
+    """Steady, but each of these happens to it once, as the files in the folder tell.
+
+    It is killed when it is built, and again on image 1; on image 3 its GPU is lost.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        mishaps = (("kill", -1), ("kill", 1), ("lost", 3))
+        self.mishaps = [Fragile(how, at, str(folder / f"{how}{at}")) for how, at in mishaps]
+
+    def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
+        for one in self.mishaps:
+            one.predict(image, click, text)
+        return super().predict(image, click, text)
+
+
 class Turned(Method):
     """A small box where the click would lie if its y were its x."""
 
