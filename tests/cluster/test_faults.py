@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,9 +27,9 @@ from harness.storage.rows import MEASURED
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-IMAGES = 60
+IMAGES = 45
 BETWEEN_DEATHS = 4
-"""Shards, of some forty."""
+"""Shards, of thirty."""
 MARK = uuid4().hex
 """In the environment of this test's processes, so that no other run on the machine is harmed."""
 
@@ -116,7 +116,7 @@ def killed_after(process: subprocess.Popen[str], name: str, more: int) -> None:
 
 
 def test_nodes_actors_and_drivers_die_and_no_row_is_lost_or_twice(
-    nodes: RayCluster, names: list[str], tmp_path: Path
+    nodes: RayCluster, names: list[str], tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     calm, disturbed = names
     undisturbed = started(tmp_path, calm, {"executor": "local"})  # Beside the others: most of its time it sleeps.
@@ -139,5 +139,4 @@ def test_nodes_actors_and_drivers_die_and_no_row_is_lost_or_twice(
     assert len(found) == len(CONFIG["methods"]) * ((IMAGES - 1) * 2 * 3 + 1)
     assert not found.duplicated(["dataset", "method", "instance_id", "click_index", "ranking"]).any()
     pd.testing.assert_frame_equal(found, rows(calm))
-    check = [sys.executable, "-m", "harness", "verify", f"runs/{disturbed}"]
-    assert subprocess.run(check, cwd=places.ROOT).returncode == 0
+    assert here("verify", places.ROOT / "runs" / disturbed).returncode == 0
