@@ -47,12 +47,12 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
     """
     if metric not in final.rows:  # The run did not measure it.
         final = replace(final, rows=final.rows.assign(**{metric: math.nan}))
-    lines = _with_absent(summarise(final, ENTRY, metric, context.intervals), context)
+    lines = _with_absent(final.once(summarise, tuple(ENTRY), metric, context.intervals), context)
     pairs = list(zip(lines["method"], lines["dataset"], strict=True))
     lines = _whole(lines, pairs, final, context)
     # Two means may be compared if they are over the same instances, which were clicked in the same way. An entry's
     # instances are identified by three hashes, of all, the seen and the unseen ones, together with the way of clicking.
-    sets = instance_sets(final, metric)
+    sets = final.once(instance_sets, metric)
     keys = [sets.get(tuple(entry), (0, 0, 0)) for entry in lines[ENTRY].itertuples(index=False)]
     ways = [clicks_said(context.asked[pair]) if pair in context.asked else "" for pair in pairs]
     alike = [tuple((key, way) for key in own) for own, way in zip(keys, ways, strict=True)]
@@ -215,7 +215,8 @@ def scored(final: FinalClicks, columns: Sequence[str] = (), metric: str = "iou",
 
 def of_line(rows: pd.DataFrame, line: pd.Series[Any]) -> pd.DataFrame:
     """The rows of a line's data set, method and ranking."""
-    return rows[(rows[ENTRY] == line[ENTRY]).all(axis=1)]
+    own = [(rows[name] == line[name]).to_numpy(bool) for name in ENTRY]
+    return rows[np.logical_and.reduce(own)]
 
 
 def numbers(column: pd.Series[Any]) -> pd.Series[float]:

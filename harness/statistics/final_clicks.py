@@ -6,9 +6,10 @@ checked and sorted once, into a `FinalClicks`, which every function takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,8 @@ DRAWS = "draws"
 
 _LINE = ["method", "ranking", *INSTANCE]
 """The columns that identify a row that means are over."""
+
+Made = TypeVar("Made")
 
 _NEEDED = ["run", *ENTRY, "image_id", "instance_id", "seen", "clicks", "click_index", "status"]
 
@@ -124,6 +127,18 @@ class FinalClicks:
         """The same with plain text columns, which are slower but allow every operation of pandas."""
         rows, every, drawn = map(as_text, (self.rows, self.every, self.drawn))
         return replace(self, rows=rows, every=every, drawn=rows if self.drawn is self.rows else drawn)
+
+    def once(self, make: Callable[..., Made], *arguments: Hashable) -> Made:
+        """What a function makes of these rows; asked for again, such as by the next table, it is not made again."""
+        kept = self._made
+        key = make, *arguments
+        if key not in kept:
+            kept[key] = make(self, *arguments)
+        return cast(Made, kept[key])
+
+    @cached_property
+    def _made(self) -> dict[Hashable, object]:
+        return {}
 
     @property
     def segmented(self) -> pd.DataFrame:
@@ -235,7 +250,8 @@ def over_draws(values: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
         A line for each instance, method and ranking, with the index of its first draw; `values` itself if each has one.
     """
     line = [name for name in _LINE if name in rows]
-    if not rows.duplicated(line).any():
+    # All rows of one draw are of different instances, which is seen much sooner than that no row is double.
+    if ("draw" in rows and rows["draw"].nunique() < 2) or not rows.duplicated(line).any():
         return values
     groups = rows.groupby(line, sort=False).ngroup().to_numpy()
     first = ~pd.Series(groups).duplicated().to_numpy()
