@@ -6,6 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -93,14 +94,23 @@ def case() -> dict[str, Any]:
 def official(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     """Have saliencies that are built from now on take the fixtures' weights of this model."""
     told = case()
-    # The published image towers; a small text tower, to build them quickly: tests take the fixtures' text embeddings.
-    config = told["tiny_config"] if model == "tiny" else {**open_clip.get_model_config(model), "text_cfg": TEXT}
-    made = clip(config, told["seed"], told["models"][model]["gain"])
-    if model == "tiny":
+    if model != "tiny":
+        made = published(model)
+    else:
+        made = clip(told["tiny_config"], told["seed"], told["models"][model]["gain"])
         floats = {k: v for k, v in made.module.state_dict().items() if v.is_floating_point()}
         digest = hashlib.sha256(b"".join(name.encode() + floats[name].numpy().tobytes() for name in sorted(floats)))
         assert digest.hexdigest() == told["models"][model]["sha256_of_floats_sorted_by_name"]
     monkeypatch.setattr(clip_saliency, "load_clip", lambda *_: made)
+
+
+@lru_cache(maxsize=1)
+def published(model: str) -> ClipModel:
+    """A published image tower, which tests only read: its weights are drawn once for all in a row that want it."""
+    told = case()
+    # A small text tower, to build them quickly: tests take the fixtures' text embeddings.
+    config = {**open_clip.get_model_config(model), "text_cfg": TEXT}
+    return clip(config, told["seed"], told["models"][model]["gain"])
 
 
 def expected(model: str, name: str) -> np.ndarray:
