@@ -91,26 +91,32 @@ CONTEXT = Context(
 )
 
 
+@pytest.fixture(scope="module")
+def alike(runs: tuple[Path, pd.DataFrame, pd.DataFrame]) -> list[FinalClicks]:
+    """The run with one draw, and its draw twice."""
+    return [FinalClicks.of(rows) for rows in (runs[1], repeated(runs[1]))]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(names("tables")))
-def test_draws_that_are_alike_change_no_table(name: str, runs: tuple[Path, pd.DataFrame, pd.DataFrame]) -> None:
-    _, one, _ = runs
-    assert build_table(name, repeated(one), CONTEXT) == build_table(name, one, CONTEXT)
+def test_draws_that_are_alike_change_no_table(name: str, alike: list[FinalClicks]) -> None:
+    once, twice = (build_table(name, final, CONTEXT) for final in alike)
+    assert once == twice
 
 
 @pytest.mark.slow
 def test_draws_that_are_alike_change_no_comparison_chart_or_page(
-    runs: tuple[Path, pd.DataFrame, pd.DataFrame],
+    runs: tuple[Path, pd.DataFrame, pd.DataFrame], alike: list[FinalClicks]
 ) -> None:
-    _, one, _ = runs
     entries = ("steady", "confidence"), ("wide", "confidence")
-    once, thrice = (compare(rows, *entries) for rows in (one, repeated(one)))
+    once, twice = (compare(rows, *entries) for rows in (runs[1], repeated(runs[1])))
     for table in ("lines", "noc", "changed"):
-        pd.testing.assert_frame_equal(getattr(once, table), getattr(thrice, table))
-    assert once.dropped == thrice.dropped
-    pd.testing.assert_frame_equal(ranks(one), ranks(repeated(one)))
-    assert repr(charts(one, CONTEXT)) == repr(charts(repeated(one), CONTEXT))  # NaN is no other NaN's equal.
-    pages = [Listing.of(FinalClicks.of(rows), CONTEXT) for rows in (one, repeated(one))]
+        pd.testing.assert_frame_equal(getattr(once, table), getattr(twice, table))
+    assert once.dropped == twice.dropped
+    pd.testing.assert_frame_equal(*map(ranks, alike))
+    drawings = [repr(charts(final, CONTEXT)) for final in alike]
+    assert drawings[0] == drawings[1]  # NaN is no other NaN's equal.
+    pages = [Listing.of(final, CONTEXT) for final in alike]
     assert pages[0].columns({}) == pages[1].columns({})
     assert list(pages[0].files({})) == list(pages[1].files({}))
 

@@ -92,8 +92,8 @@ def test_a_start_goes_on_where_the_last_one_ended(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["alone", "mixed"])
 def test_every_table_can_be_built(folder: Path, name: str) -> None:
     rows = rows_of(folder, name)
-    context = recorded_at(folder / name).context(rows)
-    said = {table: to_markdown(build_table(table, rows, context)) for table in sorted(names("tables"))}
+    final, context = FinalClicks.of(rows), recorded_at(folder / name).context(rows)
+    said = {table: to_markdown(build_table(table, final, context)) for table in sorted(names("tables"))}
     for table, text in said.items():
         assert not re.search(r"@0(?!\.)|\b0 clicks|click 0", text), (table, text)
     assert "no click" in said["leaderboard"]
