@@ -222,8 +222,8 @@ def test_a_foreign_folder_runs_nothing(
         ["compare", f"{copy}:own order (clip)", f"{copy}:turned (clip)"],
         ["audit", copy],
         ["claims", copy],
-        ["page", copy],
-        ["publish", copy, "-o", tmp_path / "site"],
+        ["page", copy, "--no-figures"],
+        ["publish", copy, "-o", tmp_path / "site"],  # a page too, with figures
         ["export", copy, "--coco", tmp_path / "masks.json", "--method", "turned"],
         ["rows", copy, "--worst", "2"],
         ["merge", copy, "-o", tmp_path / "merged"],
