@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 
 from harness.plugins.failures import contained, described, is_device_lost, lacks_memory
 from harness.plugins.registry import find
@@ -80,6 +81,24 @@ def _wrong(made: object) -> str:
     for number, row in enumerate(made.body, start=1):
         if len(row.cells) != len(made.columns) or not all(isinstance(cell, Cell) for cell in row.cells):
             return f"{len(row.cells)} cells in row {number}; wanted {len(made.columns)} of Cell, one per column"
-        if odd := next((cell.text for cell in row.cells if not isinstance(cell.text, str)), ""):
-            return f"a cell with {odd!r} in row {number}; wanted a text"
+        if odd := next(filter(None, (_wrong_cell(cell, f"in row {number}; wanted") for cell in row.cells)), ""):
+            return f"a cell with {odd}"
+    return next(filter(None, map(_wrong_column, made.columns)), "")
+
+
+def _wrong_column(column: Column) -> str:
+    if not isinstance(column.heading, str) or not isinstance(column.group, str):
+        return f"a column with heading={column.heading!r}, group={column.group!r}; wanted texts"
+    if column.align not in ("left", "center", "right"):
+        return f"a column with align={column.align!r}; wanted 'left', 'center' or 'right'"
+    return ""
+
+
+def _wrong_cell(cell: Cell, wanted: str) -> str:
+    if not isinstance(cell.text, str):
+        return f"{cell.text!r} {wanted} a text"
+    if not isinstance(cell.notes, tuple) or not all(isinstance(note, str) for note in cell.notes):
+        return f"notes={cell.notes!r} {wanted} a tuple of texts"
+    if not (cell.value is None or isinstance(cell.value, Real)):
+        return f"value={cell.value!r} {wanted} a number, or None"
     return ""

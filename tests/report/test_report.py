@@ -1,3 +1,5 @@
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -5,8 +7,9 @@ import pandas as pd
 import pytest
 
 from harness import UserError
-from harness.report.build import build_table
+from harness.report.build import TableError, build_table
 from harness.report.context import Context, MethodFacts
+from harness.report.layout import Cell, Column, Row, Table
 from harness.report.rendering.markdown import to_markdown
 from harness.report.scores import scores
 from harness.statistics.final_clicks import FinalClicks
@@ -87,3 +90,27 @@ def test_a_table_from_elsewhere_gets_texts_and_not_numbers_of_them(
     monkeypatch.syspath_prepend(tmp_path)
     made = build_table("table_of_ones_own:joined", pair, Context("made"))
     assert {row.cells[0].text for row in made.body} == {"ours on toy", "click on toy"}
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "wrong"),
+    [
+        (Column("n"), Cell(0), "a cell with 0 in row 1; wanted a text."),
+        (Column("n"), Cell(None), "a cell with None in row 1; wanted a text."),
+        (Column("n"), Cell(False), "a cell with False in row 1; wanted a text."),
+        (Column("n"), Cell("1", "so"), "a cell with notes='so' in row 1; wanted a tuple of texts."),
+        (Column("n"), Cell("1", (2,)), r"a cell with notes=(2,) in row 1; wanted a tuple of texts."),
+        (Column("n"), Cell("1", value="1"), "a cell with value='1' in row 1; wanted a number, or None."),
+        (Column(7), Cell("1"), "a column with heading=7, group=''; wanted texts."),
+        (Column("n", align="middle"), Cell("1"), "a column with align='middle'; wanted 'left', 'center' or 'right'."),
+    ],
+)
+def test_a_table_that_no_format_can_print_is_named(
+    pair: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, column: Any, cell: Any, wrong: str
+) -> None:
+    def odd(rows: Any, context: Any) -> Table:
+        return Table("Odd", (column,), (Row((cell,)),))
+
+    monkeypatch.setattr(sys.modules[__name__], "odd", odd, raising=False)
+    with pytest.raises(TableError, match=re.escape(f"table '{__name__}:odd' returned {wrong}")):
+        build_table(f"{__name__}:odd", pair, Context("demo"))
