@@ -42,7 +42,7 @@ def number_of(number: int, noun: str) -> str:
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """`Did you mean 'sam'? There are: ours, sam.`"""
-    known = sorted(known)
+    known = sorted(set(known))
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"Did you mean '{close[0]}'? " if close else ""
     return f"{meant}There are: {', '.join(known) or 'none'}."
