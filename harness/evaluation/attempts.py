@@ -14,7 +14,7 @@ beside the answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +56,8 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> T
     try:
         with contained():
             results = function(items)
+            if not isinstance(results, Sized):
+                raise ValueError(f"returned {type(results).__name__}; wanted a list of {len(items)}.")
             if len(results) == len(items):
                 return Tried(list(results))
             failure: Exception = ValueError(f"returned {len(results)} results; wanted {len(items)}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -109,10 +109,12 @@ def _sample(dataset: Dataset, sample_id: str) -> Sample:
 
 
 def prepared(sample: Sample) -> Picture:
-    """A loaded sample with a target for every instance that can be clicked and scored."""
-    # The flag is set on a view, so the data set's own array stays writable for the data set.
-    image = sample.image.view()
-    image.flags.writeable = False
+    """A loaded sample with a target for every instance that can be clicked and scored.
+
+    Click rules get its sample, so the arrays of this sample are read-only, too.
+    """
+    ignore = None if sample.ignore is None else read_only(sample.ignore)
+    sample = replace(sample, image=read_only(sample.image), ignore=ignore)
     targets: list[Target] = []
     unusable: list[tuple[Instance | Listed, str]] = []
     for instance in sample.instances:
@@ -121,7 +123,14 @@ def prepared(sample: Sample) -> Picture:
             targets.append(Target(instance, ground_truth(instance, sample)))
         except ValueError as error:
             unusable.append((instance, str(error)))
-    return Picture(sample, image, targets, unusable, Objects((one.instance, one.truth) for one in targets))
+    return Picture(sample, sample.image, targets, unusable, Objects((one.instance, one.truth) for one in targets))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that refuses to be written on; the data set's own array stays writable for the data set."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def check_initial(instance: Instance, sample: Sample) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from harness.clicks.starts import STARTS, Start
 from harness.clicks.strategy import ClickRule, ClickRuleError, options_of
 from harness.config.click_protocol import Clicks
 from harness.config.wording import Text, Wording
-from harness.evaluation.pictures import Picture, Target
+from harness.evaluation.pictures import Picture, Target, read_only
 from harness.evaluation.scoring import choices
 from harness.masks.destinations import Pair, Place
 from harness.masks.measure import metric
@@ -204,6 +204,9 @@ class Way:
         elif instance.initial is not None:
             asking.started = Start("given", mask=instance.initial)
         if asking.started:
+            if asking.started.mask is not None:
+                # A method that wrote on it would change the start of later prompts.
+                asking.started = replace(asking.started, mask=read_only(asking.started.mask))
             asking.predicted = asking.started.mask
             asking.start_iou = iou(asking.target.truth, Region(asking.started.filled(sample.size), sample.ignore))
 

@@ -58,9 +58,9 @@ def check(prediction: Prediction, size: tuple[int, int]) -> None:
         kind = f"{masks.dtype} {masks.shape}" if isinstance(masks, np.ndarray) else type(masks).__name__
         raise ValueError(f"predict returned masks of {kind}; {wanted}.{_remedy(masks, size)}")
     for ranking, scores in prediction.scores.items():
-        if ranking in (ORACLE, SINGLE) or not isinstance(ranking, str):
+        if ranking in (ORACLE, SINGLE, "") or not isinstance(ranking, str):
             raise ValueError(
-                f"predict returned a ranking named {ranking!r}; wanted a text other than '{ORACLE}' and '{SINGLE}'."
+                f"predict returned a ranking named {ranking!r}; wanted a text other than '', '{ORACLE}' and '{SINGLE}'."
             )
         if np.shape(scores) != (len(masks),) or np.isnan(np.asarray(scores, np.float64)).any():
             raise ValueError(
@@ -166,7 +166,7 @@ def measured(metric: Metric, truth: Region, predicted: Region | SalientPixels) -
             value = metric(truth, predicted)
     except Exception as error:
         raise MetricError(f"{named} failed on {metric.takes}: {described(error)}") from error
-    if not isinstance(value, Real):
+    if not isinstance(value, Real | np.bool_):
         raise MetricError(f"{named} returned {type(value).__name__}; wanted a number.")
     low, high = metric.scale.bounds
     if not metric.scale.holds(float(value)):

@@ -51,6 +51,12 @@ def test_what_is_returned_in_another_number_is_tried_alone() -> None:
     assert str(failure) == "returned 2 results; wanted 1."
 
 
+@pytest.mark.parametrize("odd", [None, (one for one in "ab"), 3])
+def test_what_has_no_length_is_named(odd: Any) -> None:
+    ((failure,), _) = attempted(lambda _: odd, [1])
+    assert str(failure) == f"returned {type(odd).__name__}; wanted a list of 1."
+
+
 def test_nothing_is_asked_for_nothing() -> None:
     assert attempted(lambda _: pytest.fail("asked"), []) == ([], None)
 

@@ -1,10 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
 from harness import Prediction
-from harness.evaluation.scoring import check, choices, score
-from harness.masks.measure import metric
+from harness.evaluation.scoring import check, choices, measured, score
+from harness.masks.measure import Metric, metric
 from harness.masks.region import Region
 from harness.structures import Mask
 
@@ -71,6 +73,18 @@ def test_a_lone_mask_is_single_and_a_ranked_one_has_its_oracle() -> None:
     ranked = by_ranking(Prediction(MASKS[:1], {"confidence": [0.4]}))
     assert {name: one.candidate for name, one in ranked.items()} == {"confidence": 0, "oracle": 0}
     assert ranked["oracle"].metrics == alone["single"].metrics
+
+
+@pytest.mark.parametrize("yes", [True, False, np.bool_(True), np.bool_(False)])
+def test_a_metric_may_answer_yes_or_no(yes: bool) -> None:
+    answers = Metric("touches", lambda *_: yes, takes_regions=True, place="here")
+    assert measured(answers, Region(TRUTH), Region(MASKS[0])) == float(yes)
+
+
+@pytest.mark.parametrize("name", ["", "oracle", "single", 1, None])
+def test_a_ranking_has_a_name_of_its_own(name: Any) -> None:
+    with pytest.raises(ValueError, match=r"a ranking named .*; wanted a text other than '', 'oracle' and 'single'\."):
+        check(Prediction(MASKS, {name: [1, 2, 3]}), SIZE)
 
 
 def test_ignored_pixels_count_nowhere_but_stay_in_the_mask() -> None:
