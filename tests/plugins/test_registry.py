@@ -58,8 +58,8 @@ def test_an_unknown_name_says_where_and_suggests() -> None:
 
 
 def test_a_plugin_with_a_decorator_is_suggested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = "from harness import register_metric\n@register_metric('halves')\ndef halves(truth, prediction): return 0.5\n"
-    (tmp_path / "metrics_of_ones_own.py").write_text(lines)
+    code = "import harness\n@harness.register_metric('halves')\ndef halves(truth, prediction): return 0.5\n"
+    (tmp_path / "metrics_of_ones_own.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"Did you mean 'halves'\? There are: halves\.$"):
         registry.find("metrics", "metrics_of_ones_own:halfs")
