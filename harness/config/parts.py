@@ -16,7 +16,7 @@ class Model(BaseModel):
 
     # Frozen, since the driver, plans and workers share a config, and all must see the file's values. A change makes a
     # copy (`model_copy`).
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Plugin(Model):

@@ -24,8 +24,10 @@ def narrowed(config: RunConfig, ids: Sequence[str]) -> RunConfig:
         ids: Ids of images, or of instances for the images that hold them. An id in several data sets means all of them.
 
     Raises:
-        UserError: No data set has such an image or instance.
+        UserError: There is no id, or no data set has such an image or instance.
     """
+    if not ids:
+        raise UserError("--only: found no id; wanted those of images or instances, such as --only 139,285.")
     found = {label(entry): _images(entry, ids) for entry in config.datasets}
     for wanted in ids:
         if not any(wanted in own for own in found.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,9 @@ methods: [{name: click_only, params: {checkpoint: a}}]
         (_method(variants=[{"label": "a"}, {"label": "a"}]), r"methods\[1\]: a second 'click_only, a'"),
         (_method(clicks={"strategy": "x"}), r"methods\[0\]\.clicks\.strategy: no click rule 'x'"),
         ({"max_failures": float("nan")}, r"max_failures: found nan"),
+        ({"effort": {"click_s": math.inf}}, r"effort\.click_s: found inf; wanted a finite number"),
+        ({"workers": {"timeout_s": math.nan}}, r"workers\.timeout_s: found nan; wanted a finite number"),
+        (_method(resources={"A100": math.inf}), r"methods\[0\]\.resources\.A100: found inf; wanted a finite number"),
         ({"limit": 0}, r"limit: found 0; wanted greater than 0"),
         ({"run": "a/b"}, r"run: found 'a/b'; wanted letters, digits"),
         ({"run": ".."}, r"run: found '\.\.'; wanted letters, digits"),

@@ -59,6 +59,11 @@ def test_an_id_that_nobody_has_is_told_with_those_that_are_near(config: RunConfi
         listing_of(config.datasets[0], None, ["val-00007"])
 
 
+def test_no_id_at_all_is_refused(config: RunConfig) -> None:
+    with pytest.raises(UserError, match=r"^--only: found no id; wanted those of images or instances"):
+        narrowed(config, [])
+
+
 def test_a_part_keeps_the_order_of_the_data_set() -> None:
     assert part_of(["c", "a", "b"], None, {"b", "c"}) == ("c", "b")
     assert part_of(["c", "a", "b"], 2) == ("c", "a") and part_of(["c"], None) == ("c",)
