@@ -394,6 +394,20 @@ def test_environment_says_what_a_start_runs_on() -> None:
     assert found["started"].endswith("+00:00") and found["cpus"] >= 1 and isinstance(found["gpus"], list)
 
 
+@pytest.mark.slow
+def test_a_full_disk_ends_the_command_with_one_message_and_the_same_command_completes(
+    make: Make, tmp_path: Path
+) -> None:
+    path = make(methods=[fragile("full disk", 3, tmp_path / "once")])
+    code, _, message = finished(start(path))
+    assert code == 2 and "Traceback" not in message
+    assert "cannot be written (File too large)" in " ".join(message.split())
+    (job,) = planned(loaded(path))
+    assert Store(folder(path)).done(job.facts) == {"toy-0", "toy-1"}
+    done, quiet = ran(path)
+    assert done.instances == 12 and [outcome.samples for outcome in quiet.outcomes] == [2, 2]
+
+
 @pytest.mark.ray
 def test_a_bug_in_a_worker_ends_the_command_with_its_traceback(make: Make, shared_ray: str) -> None:
     path = make(methods=[fragile("bug", -2)], workers={"executor": "ray", "count": 1})
