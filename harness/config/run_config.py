@@ -110,7 +110,7 @@ class RunConfig(Model):
     max_failures: Annotated[float, Field(ge=0, le=1)] = 0.05
     baseline: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] = ()
     limit: Annotated[int, Field(gt=0)] | None = None
-    only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    only: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
     loggers: tuple[Plugin, ...] = ()
     on_end: tuple[str, ...] = ()
     training: dict[str, Any] = Field(default_factory=dict)
@@ -183,6 +183,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     _check_labels(path, "loggers", config.loggers)
     for index, entry in enumerate(config.methods):
         _check_known(f"{path}, methods[{index}].datasets", "data set", entry.datasets, config.datasets)
+    _check_known(f"{path}, only", "data set", tuple(config.only), config.datasets)
     _check_known(f"{path}, baseline", "method", config.baseline, methods)
     datasets = [resolved(one, "datasets", f"{path}, datasets[{index}]") for index, one in enumerate(config.datasets)]
     checked = {

@@ -172,6 +172,11 @@ methods: [{name: click_only, params: {checkpoint: a}}]
         (_method(resources={"A100": math.inf}), r"methods\[0\]\.resources\.A100: found inf; wanted a finite number"),
         ({"limit": 0}, r"limit: found 0; wanted greater than 0"),
         ({"run": "a/b"}, r"run: found 'a/b'; wanted letters, digits"),
+        ({"only": {"scenes": []}}, r"only\.scenes: found \[\]; wanted at least one"),
+        (
+            {"only": {"scene": ["val-00000"]}},
+            r"only: no data set labelled 'scene' in this run\. Did you mean",
+        ),
         ({"run": ".."}, r"run: found '\.\.'; wanted letters, digits"),
         ({"run": "a\n"}, r"run: found 'a\\n'; wanted letters, digits"),
         (_method(name="clck_only"), r"methods\[0\]\.name: no methods/clck_only\.py\. Did you mean 'click_only'\?"),
