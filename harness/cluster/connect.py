@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from ray.exceptions import AuthenticationError
 
 from harness import places
 from harness.cluster import head, own_folder
+from harness.interrupts import EXIT_CODE, interrupted
 from harness.storage.folder import Folder
 from harness.structures import UserError
 
@@ -86,6 +88,8 @@ def connect(address: str | None) -> None:
             head.check(where, named)
         with _own_sigterm():
             ray.init(address=where, runtime_env=sent, **quiet)
+        if not is_own(address):
+            atexit.register(_leave)  # Before Ray's own, for the last that is registered is the first that is called.
     except UserError:
         raise
     except Exception as error:  # Ray raises many types here, few of them its own.
@@ -111,6 +115,18 @@ def _not_joined(error: Exception, named: str | None) -> UserError:
         f"cluster: Ray did not start on this machine ({told}). Its logs are in {own_folder.logs()}. "
         "`--set workers.executor=local` runs without Ray, in one process."
     )
+
+
+def _leave() -> None:
+    """Leave a cluster that was joined by ending this process at once, if an interrupt ended its work.
+
+    The interrupt may have left threads within calls to Ray, and beside these Ray's own farewell ends the process by a
+    segmentation fault. The cluster notices by itself that this process is gone.
+    """
+    if interrupted.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_CODE)
 
 
 @contextmanager

@@ -163,6 +163,7 @@ def test_networks_of_a_job_are_not_saved_where_it_is_deleted(tmp_path: Path, mon
 def test_trainings_side_by_side_end_at_a_schedulers_sigterm_and_go_on_whatever_becomes_of_others(
     tmp_path: Path,
     run_name: str,
+    shared_ray: str,
     request: pytest.FixtureRequest,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -175,6 +176,7 @@ def test_trainings_side_by_side_end_at_a_schedulers_sigterm_and_go_on_whatever_b
     given = {"run": run_name, "datasets": [scenes], "methods": methods, "workers": {"executor": "local"}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(given | {"tables": ["leaderboard"]}))
     command = [sys.executable, "-m", "harness", "run", str(tmp_path / "run.yaml"), "--runs", str(tmp_path / "runs")]
+    command += ["--address", shared_ray]
     for one in due + failing:
         assert one.train
         journal = training.resumable(identified(one.train)).with_suffix("")
