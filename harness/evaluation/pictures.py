@@ -16,7 +16,7 @@ from harness.masks.destinations import Objects
 from harness.masks.region import Region
 from harness.plugins.failures import contained, described
 from harness.plugins.interfaces import Dataset, Method
-from harness.structures import NOT_LISTED, Image, Instance, Listed, Sample
+from harness.structures import NOT_LISTED, Instance, Listed, Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class Picture:
     """An image, which is decoded once and encoded once for all prompts on it.
 
     Attributes:
-        sample: The sample that the data set loaded; if it did not load, a sample with only an id.
-        image: The sample's image, read-only: a method that writes on it would change it for later prompts.
+        sample: The sample that the data set loaded; if it did not load, a sample with only an id. Its image is
+            read-only: a method that writes on it would change it for later prompts.
         targets: The instances that can be prompted.
         failed: The instances that cannot be prompted, with the reason.
         objects: The targets' objects, by which the objects under a click and the one that a mask hit are found.
@@ -43,7 +43,6 @@ class Picture:
     """
 
     sample: Sample
-    image: Image
     targets: Sequence[Target] = ()
     failed: Sequence[tuple[Instance | Listed, str]] = ()
     objects: Objects = field(default_factory=lambda: Objects(()))
@@ -68,7 +67,7 @@ class Picture:
         return self._summed() != self._sum
 
     def _summed(self) -> int:
-        pixels = np.ascontiguousarray(self.image).reshape(-1)
+        pixels = np.ascontiguousarray(self.sample.image).reshape(-1)
         # Eight bytes are added as one number, modulo 2^64: an eighth of the additions of a sum of bytes. If one byte
         # changes, so does the sum. A hash would miss less, but costs many times as much in every round.
         words = pixels[: pixels.size // 8 * 8].view(np.uint64)
@@ -87,7 +86,7 @@ def loaded(dataset: Dataset, sample_id: str) -> Picture:
     except Exception as error:
         nothing = Sample(sample_id, np.zeros((0, 0, 3), np.uint8), ())
         reason = f"load: {described(error)}"
-        return Picture(nothing, nothing.image, failed=[(one, reason) for one in listed(dataset, sample_id)])
+        return Picture(nothing, failed=[(one, reason) for one in listed(dataset, sample_id)])
 
 
 def _sample(dataset: Dataset, sample_id: str) -> Sample:
@@ -123,7 +122,7 @@ def prepared(sample: Sample) -> Picture:
             targets.append(Target(instance, ground_truth(instance, sample)))
         except ValueError as error:
             unusable.append((instance, str(error)))
-    return Picture(sample, sample.image, targets, unusable, Objects((one.instance, one.truth) for one in targets))
+    return Picture(sample, targets, unusable, Objects((one.instance, one.truth) for one in targets))
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
@@ -185,7 +184,7 @@ def encode(method: Method, pictures: Sequence[Picture], seed: int) -> None:
 
     def encoded(some: list[Picture]) -> list[Any]:
         chance.seed(seed, "encode", *(picture.sample.id for picture in some))
-        return method.encode([picture.image for picture in some])
+        return method.encode([picture.sample.image for picture in some])
 
     # The ways of asking come one after the other, and the first one encodes for all. An exception is kept as the state,
     # too, and `encode_ms` marks it as tried: a broken image is not encoded again for each way.

@@ -137,7 +137,7 @@ class Api:
     async def pixels(self, raw: Mapping[str, Any]) -> tuple[bytes, str]:
         """A picture's view, as a file's bytes and their media type."""
         shown = await self._shown(_checked(Named, raw))
-        return await asyncio.to_thread(picture_file, shown.picture.image)
+        return await asyncio.to_thread(picture_file, shown.picture.sample.image)
 
     async def thumb(self, raw: Mapping[str, Any]) -> tuple[bytes, str]:
         """A small view for the list."""
@@ -217,7 +217,7 @@ class Api:
         name, clicks = shown.picture.sample.id, _clicks(asked, shown)
         text = asked.text.strip() or None
         question = Question(asked.method, shown.key, name, clicks, text, shown.vocabulary, shown.present)
-        return await asyncio.wrap_future(self.answering.call(what, question, shown.picture.image))
+        return await asyncio.wrap_future(self.answering.call(what, question, shown.picture.sample.image))
 
     async def _shown(self, asked: Named) -> Shown:
         # A picture in memory is returned at once; only one that must be read waits for the reader's thread.

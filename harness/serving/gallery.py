@@ -162,7 +162,7 @@ class OfDataset(Source):
         if name not in self.ids:
             raise NoPictureError(f"data set '{self.label}': no picture '{name}'.")
         picture = loaded(self.dataset, name)
-        if not picture.image.size:
+        if not picture.sample.image.size:
             raise UserError(f"data set '{self.label}', picture '{name}': {picture.failed[0][1]}")
         return Shown(f"{self.label}\n{name}", picture, self._wording)
 
@@ -327,11 +327,11 @@ class Gallery:
         found = self.known(source, name)
         if found is None:
             found = self.source(source).load(name)
-            self._shown.put(found.key, found, found.picture.image.nbytes)
+            self._shown.put(found.key, found, found.picture.sample.image.nbytes)
         return found
 
     def thumb(self, source: str, name: str) -> tuple[bytes, str]:
         """A small picture for the list, as a file's bytes and their media type."""
         key = f"{source}\n{name}"
         found = self._thumbs.get(key)
-        return found or self._thumbs.put(key, picture_file(self.shown(source, name).picture.image, THUMB_SIDE))
+        return found or self._thumbs.put(key, picture_file(self.shown(source, name).picture.sample.image, THUMB_SIDE))

@@ -189,7 +189,7 @@ def test_a_picture_is_read_as_viewers_show_it(tmp_path: Path) -> None:
     turned = PIL.Image.Exif()
     turned[0x0112] = 6  # Shown after a quarter turn clockwise.
     PIL.Image.fromarray(pixels).save(tmp_path / "a.png", exif=turned)
-    shown = own_picture(tmp_path / "a.png").image
+    shown = own_picture(tmp_path / "a.png").sample.image
     assert shown.shape == (6, 4, 3) and shown[5, 3].tolist() == [255] * 3
 
 
