@@ -81,7 +81,7 @@ def _wrong(made: object) -> str:
     for number, row in enumerate(made.body, start=1):
         if len(row.cells) != len(made.columns) or not all(isinstance(cell, Cell) for cell in row.cells):
             return f"{len(row.cells)} cells in row {number}; wanted {len(made.columns)} of Cell, one per column"
-        if odd := next(filter(None, (_wrong_cell(cell, f"in row {number}; wanted") for cell in row.cells)), ""):
+        if odd := next(filter(None, (_wrong_cell(cell, f"in row {number}") for cell in row.cells)), ""):
             return f"a cell with {odd}"
     return next(filter(None, map(_wrong_column, made.columns)), "")
 
@@ -94,11 +94,11 @@ def _wrong_column(column: Column) -> str:
     return ""
 
 
-def _wrong_cell(cell: Cell, wanted: str) -> str:
+def _wrong_cell(cell: Cell, place: str) -> str:
     if not isinstance(cell.text, str):
-        return f"{cell.text!r} {wanted} a text"
+        return f"{cell.text!r} {place}; wanted a text"
     if not isinstance(cell.notes, tuple) or not all(isinstance(note, str) for note in cell.notes):
-        return f"notes={cell.notes!r} {wanted} a tuple of texts"
+        return f"notes={cell.notes!r} {place}; wanted a tuple of texts"
     if not (cell.value is None or isinstance(cell.value, Real)):
-        return f"value={cell.value!r} {wanted} a number, or None"
+        return f"value={cell.value!r} {place}; wanted a number, or None"
     return ""

@@ -48,9 +48,9 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
 
 
 def lacking(final: FinalClicks, expected: Mapping[tuple[str, str], int]) -> Jobs:
-    """For each method on each data set, the number of instances without a final row, in the ranking that lacks most.
+    """How many instances have no final row, for each method and data set.
 
-    A data set whose rows are withheld is left out.
+    If a method has several rankings, the one that lacks most counts. A data set whose rows are withheld is left out.
     """
     lines = final.rows.groupby(ENTRY).size()
     least = lines.groupby(["method", "dataset"]).min()

@@ -138,7 +138,7 @@ class FinalClicks:
 
     @cached_property
     def _made(self) -> dict[Hashable, object]:
-        return {}
+        return {}  # Not a field: `replace` would hand it on to a `FinalClicks` of other rows.
 
     @property
     def segmented(self) -> pd.DataFrame:
