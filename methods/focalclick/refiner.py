@@ -15,7 +15,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from ..ritm.hrnet_ocr import resized
 
@@ -87,6 +86,8 @@ def cropped(
         size: (h, w) of the parts.
         scale: A side of the maps over a side of the network's input.
     """
+    from torchvision.ops import roi_align
+
     # roi_align cuts a box with fractional edges out of a map and resizes it by averaging bilinear samples. Without
     # `aligned` everything is off by half a pixel; -1 takes as many samples a cell as it has pixels. A box for each map:
     # n of (1 4).

@@ -24,7 +24,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
-from segmentation_models_pytorch.encoders.mix_transformer import Block, LayerNorm, OverlapPatchEmbed
 from torch import Tensor, nn
 
 Width = Annotated[int, Field(ge=1, le=2048)]
@@ -92,6 +91,8 @@ class PromptedTransformer(nn.Module):
     """Mix Transformer whose second stage also reads the prompt."""
 
     def __init__(self, about: SegFormerArchitecture) -> None:
+        from segmentation_models_pytorch.encoders.mix_transformer import Block, LayerNorm, OverlapPatchEmbed
+
         super().__init__()
         # As in the released code: 1e-6 in the blocks and after each stage, while the norm of a patch embedding keeps
         # torch's 1e-5.

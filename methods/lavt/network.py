@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import SwinTransformer
 
 PATCH = 4
 """Pixels of a token's side, in the first stage."""
@@ -79,6 +78,8 @@ class LavtNetwork(nn.Module):
     """
 
     def __init__(self, sizes: Architecture) -> None:
+        from torchvision.models import SwinTransformer
+
         super().__init__()
         window = [sizes.window, sizes.window]
         swin = SwinTransformer(

@@ -24,7 +24,7 @@ from harness.structures import Image, Instance, Said, Sample, UserError
 
 from ..saliency.maskclip import dense_features
 from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
-from ..shared.clip_texts import PUBLISHED_TEMPLATES
+from ..shared.clip_texts import sentences
 from ..shared.open_clip_model import load_clip
 from .shared.augmentation import jittered
 
@@ -109,8 +109,9 @@ class ClipLearner(Learner):
         return image[top:bottom, left:right]
 
     def _tokens(self, vocabulary: tuple[str, ...], rng: np.random.Generator) -> Int[np.ndarray, "c length"]:
-        template = int(rng.integers(len(PUBLISHED_TEMPLATES)))
-        return self.clip.tokenizer([PUBLISHED_TEMPLATES[template].format(name) for name in vocabulary]).numpy()
+        templates = sentences("published")
+        template = int(rng.integers(len(templates)))
+        return self.clip.tokenizer([templates[template].format(name) for name in vocabulary]).numpy()
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The weighted losses; the two templates of the batch's first example serve all."""

@@ -28,10 +28,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 STEM = 64
 """Channels of the stem, the same for every width."""
+
+AFTER_STEM = 4 * STEM
+"""Channels of the first layer: a bottleneck block gives four times as many as it works with."""
 
 
 class HrnetOcr(nn.Module):
@@ -50,7 +52,7 @@ class HrnetOcr(nn.Module):
         self.conv1, self.bn1 = convolution(3, STEM, stride=2), nn.BatchNorm2d(STEM)
         self.conv2, self.bn2 = convolution(STEM, STEM, stride=2), nn.BatchNorm2d(STEM)
         self.layer1 = first_layer(blocks)
-        self.transition1 = transition([STEM * Bottleneck.expansion], widths[:2])
+        self.transition1 = transition([AFTER_STEM], widths[:2])
         self.stage2 = nn.Sequential(*(Exchange(widths[:2], blocks) for _ in range(modules[0])))
         self.transition2 = transition(widths[:2], widths[:3])
         self.stage3 = nn.Sequential(*(Exchange(widths[:3], blocks) for _ in range(modules[1])))
@@ -117,6 +119,8 @@ class Exchange(nn.Module):
     """
 
     def __init__(self, widths: Sequence[int], blocks: int) -> None:
+        from torchvision.models.resnet import BasicBlock
+
         super().__init__()
         self.branches = nn.ModuleList(
             nn.Sequential(*(BasicBlock(width, width) for _ in range(blocks))) for width in widths
@@ -195,9 +199,10 @@ def pointwise(*channels: int) -> nn.Sequential:
 
 def first_layer(blocks: int) -> nn.Sequential:
     """Bottleneck blocks at a quarter of the input's size, as in ResNet."""
-    outputs = STEM * Bottleneck.expansion
-    shortcut = nn.Sequential(nn.Conv2d(STEM, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
-    rest = (Bottleneck(outputs, STEM) for _ in range(blocks - 1))
+    from torchvision.models.resnet import Bottleneck
+
+    shortcut = nn.Sequential(nn.Conv2d(STEM, AFTER_STEM, 1, bias=False), nn.BatchNorm2d(AFTER_STEM))
+    rest = (Bottleneck(AFTER_STEM, STEM) for _ in range(blocks - 1))
     return nn.Sequential(Bottleneck(STEM, STEM, downsample=shortcut), *rest)
 
 

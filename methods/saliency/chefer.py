@@ -18,20 +18,23 @@ through the image tower (`class_token.py`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
 
 from harness.plugins.registry import register_saliency
 from harness.structures import UserError
 
 from ..shared.class_token import Score, check_tower, projections, score_gradient, vit_attention
-from ..shared.clip_saliency import ClipSaliency, Contrast, Templates
+from ..shared.clip_saliency import ClipSaliency, Contrast
+from ..shared.clip_texts import Templates
 from ..shared.clip_vit import grid_size, vit_tokens
+
+if TYPE_CHECKING:
+    from open_clip.transformer import ResidualAttentionBlock
 
 _TEXTS_AT_ONCE = 4
 """How many texts go backward through several blocks together: memory is texts x blocks x heads x tokens^2."""

@@ -27,7 +27,6 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor
 
 from harness.plugins.registry import register_saliency
@@ -41,7 +40,8 @@ from ..shared.class_token import (
     score_gradient,
     vit_attention,
 )
-from ..shared.clip_saliency import ClipSaliency, Contrast, Interpolation, Templates
+from ..shared.clip_saliency import ClipSaliency, Contrast, Interpolation
+from ..shared.clip_texts import Templates
 from ..shared.clip_vit import grid_size, vit_tokens
 
 Layer = Literal["auto", "ln_1", "attention", "layer4", "layer3", "layer2", "layer1"]
@@ -94,6 +94,8 @@ class Gradcam(ClipSaliency):
         Raises:
             UserError: The weights are missing, or the model has no such layer or is of another kind.
         """
+        from open_clip.modified_resnet import ModifiedResNet
+
         super().__init__(model, checkpoint, templates, contrast, temperature, interpolation, normalise, input, device)
         check_tower(self.visual, "methods/saliency/gradcam.py", resnet=True)
         self.resnet = isinstance(self.visual, ModifiedResNet)

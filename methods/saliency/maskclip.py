@@ -15,15 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import PIL.Image
 import torch
 from jaxtyping import Float, Float32, UInt8
-from open_clip.modified_resnet import ModifiedResNet
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,10 +42,14 @@ from ..shared.clip_maps import (
     own_stream,
     upsampled,
 )
-from ..shared.clip_texts import TEMPLATES, TextVectors
+from ..shared.clip_texts import LONGEST, TextVectors, sentences
 from ..shared.clip_tokens import clip_text_limit
 from ..shared.clip_vit import grid_size, positional_embedding, vit_tokens
 from ..shared.open_clip_model import load_clip
+
+if TYPE_CHECKING:
+    from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
 _RESNET_STRIDE = 32
 
@@ -113,7 +116,7 @@ class MaskClip(Saliency):
         self.clip = replace(clip, device=self.device)
         if self.device.type == "cuda":  # The memory layout that the convolutions of tensor cores read fastest.
             self.clip.module.visual.to(memory_format=torch.channels_last)
-        self.templates = TEMPLATES[templates]
+        self.templates = sentences(templates)
         self.temperature = temperature
         self.mean = IMAGENET_MEAN if normalise == "imagenet" else self.clip.image_mean
         self.std = IMAGENET_STD if normalise == "imagenet" else self.clip.image_std
@@ -128,7 +131,7 @@ class MaskClip(Saliency):
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
         """CLIP's limit."""
-        return (clip_text_limit(params["model"], TEMPLATES[params["templates"]]),)
+        return (clip_text_limit(params["model"], partial(sentences, params["templates"]), LONGEST),)
 
     @property
     def text_encodings(self) -> int:
@@ -221,6 +224,8 @@ class MaskClip(Saliency):
     def _position(
         self, visual: nn.Module, pixels: Float32[Tensor, "n 3 h w"]
     ) -> Float32[Tensor, "tokens width"] | None:
+        from open_clip.transformer import VisionTransformer
+
         if not isinstance(visual, VisionTransformer):
             return None
         grid = grid_size(visual, pixels.shape[-2:])
@@ -255,6 +260,8 @@ def dense_features(
         residual: Whether a ViT's last block keeps its residual and MLP (published); without meaning for a ResNet.
         positions: A ViT's `positional_embedding` of this grid, if the caller keeps it; else it is computed.
     """
+    from open_clip.modified_resnet import ModifiedResNet
+
     _check_tower(visual)
     if isinstance(visual, ModifiedResNet):
         return functional.normalize(_resnet_features(visual, pixels), dim=1)
@@ -302,6 +309,9 @@ def _last_block(
 
 
 def _check_tower(visual: nn.Module) -> None:
+    from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+
     plain_vit = (
         isinstance(visual, VisionTransformer)
         and visual.attn_pool is None

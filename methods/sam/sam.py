@@ -17,7 +17,6 @@ import PIL.Image
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
-from segment_anything import sam_model_registry
 from torch import Tensor, nn
 
 from harness.plugins.interfaces import Saliency
@@ -183,6 +182,8 @@ def load_sam(checkpoint: Path, backbone: Backbone | None = None) -> Any:
     Raises:
         UserError: The file is missing, is no checkpoint of SAM or has another backbone.
     """
+    from segment_anything import sam_model_registry
+
     weights, about = read_tensors(checkpoint, "methods/sam/sam.py")
     if about.get("architecture"):
         if backbone is not None:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
 from harness.structures import UserError
@@ -36,6 +35,8 @@ class Architecture:
 
     def network(self) -> Any:
         """A segment_anything.modeling.Sam with random weights."""
+        from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
         # 128 pixels in patches of 8 are a grid of 16 x 16, and logits of 64 x 64. The decoder has SAM's two layers,
         # with 4 heads in place of 8, and feed-forward layers of 2 in place of 8 times its width.
         grid = self.image_size // self.patch_size
@@ -45,7 +46,9 @@ class Architecture:
         prompts = PromptEncoder(width, (grid, grid), (self.image_size, self.image_size), mask_in_chans=16)
         return Sam(self._encoder(), prompts, decoder)
 
-    def _encoder(self) -> ImageEncoderViT:
+    def _encoder(self) -> Any:
+        from segment_anything.modeling import ImageEncoderViT
+
         return ImageEncoderViT(
             img_size=self.image_size,
             patch_size=self.patch_size,

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float32, Int64
-from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import open_clip
 
 Past = Sequence[tuple[Float32[Tensor, "n heads t c"], Float32[Tensor, "n heads t c"]]]
 """The keys and values of earlier tokens, for each layer."""
@@ -41,6 +43,8 @@ class Starts:
 
 def is_causal(module: open_clip.CLIP) -> bool:
     """Whether this file can compute a text tower: it is causal, of plain blocks, and read at the end mark."""
+    from open_clip.transformer import ResidualAttentionBlock
+
     mask, blocks = module.attn_mask, module.transformer.resblocks
     # The mask is added to the scores of query and key: -inf above the diagonal hides all later tokens, 0 elsewhere
     # changes nothing. In a tower without it (SigLIP's) every token also sees the padding, which then cannot be left

@@ -17,18 +17,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from harness.structures import UserError
 
 from .clip_vit import resized_positions
+
+if TYPE_CHECKING:
+    from open_clip.modified_resnet import AttentionPool2d
+    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
 Score = Literal["cosine", "dot"]
 """The score that is differentiated. "cosine": CLIP's logit, exp(logit_scale) times the cosine of image and text. "dot":
@@ -199,6 +201,9 @@ def check_tower(visual: nn.Module, who: str, *, resnet: bool) -> None:
     Raises:
         UserError: It is no ViT that reads the image by its class token, and no accepted ModifiedResNet.
     """
+    from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+
     tower: Any = visual
     class_token = (
         isinstance(visual, VisionTransformer)

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import pydantic
-from open_clip.factory import PreprocessCfg, merge_preprocess_dict
 
 from harness.messages import suggest
 from harness.places import located
@@ -34,16 +32,7 @@ def model_config(model: str) -> dict[str, Any]:
             "downloaded while a run computes. Download the model's open_clip_config.json and weights, and set the "
             "model to the path of that .json and the checkpoint to the path of the weights."
         )
-    name, _, tag = model.partition(":")
-    config = _json_config(model)[0] if model.endswith(".json") else open_clip.get_model_config(name)
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if config is not None and tag and tag not in tags and not model.endswith(".json"):
-        raise UserError(
-            f"methods/shared/clip_config.py: found model={model}; wanted one of {name}'s weights after the colon. "
-            f"{suggest(tag, tags)}"
-        )
-    if config is None:
-        raise UserError(f"methods/shared/clip_config.py: no open_clip model '{model}'. {_close_names(model)}")
+    config = _json_config(model)[0] if model.endswith(".json") else _named_config(model)
     foreign = sorted(set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"})
     foreign += sorted(key for key in config["text_cfg"] if key.startswith(("hf_", "tokenizer_")))
     if foreign:
@@ -68,6 +57,8 @@ def pixel_statistics(model: str, checkpoint: Path | None, from_openai: bool) -> 
     Raises:
         UserError: The config's values are no numbers for three channels, or the name's tags differ and none is named.
     """
+    import open_clip
+
     if model.endswith(".json"):
         return _statistics(_json_config(model)[1], model)
     name, _, tag = model.partition(":")
@@ -99,6 +90,8 @@ def _statistics(preprocessing: Mapping[str, Any], model: str) -> tuple[Rgb, Rgb]
     Raises:
         UserError: They are no numbers for three channels, or a deviation is not above 0.
     """
+    from open_clip.factory import PreprocessCfg, merge_preprocess_dict
+
     merged = merge_preprocess_dict(PreprocessCfg(), dict(preprocessing))
     try:
         mean, std = (
@@ -113,6 +106,22 @@ def _statistics(preprocessing: Mapping[str, Any], model: str) -> tuple[Rgb, Rgb]
         f"{model}: found preprocess_cfg with mean={merged['mean']} and std={merged['std']}; wanted three numbers "
         "each, and deviations above 0. Correct the model's config."
     )
+
+
+def _named_config(model: str) -> dict[str, Any]:
+    """The config of one of open_clip's names, with or without the tag of its weights."""
+    import open_clip
+
+    name, _, tag = model.partition(":")
+    config, tags = open_clip.get_model_config(name), open_clip.list_pretrained_tags_by_model(name)
+    if config is None:
+        raise UserError(f"methods/shared/clip_config.py: no open_clip model '{model}'. {_close_names(model)}")
+    if tag and tag not in tags:
+        raise UserError(
+            f"methods/shared/clip_config.py: found model={model}; wanted one of {name}'s weights after the colon. "
+            f"{suggest(tag, tags)}"
+        )
+    return dict(config)
 
 
 def _json_config(model: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -137,5 +146,7 @@ def _json_config(model: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _close_names(model: str) -> str:
+    import open_clip
+
     close = suggest(model, open_clip.list_models())
     return f"{close.partition('There are:')[0]}`open_clip.list_models()` lists them; a config's path ends in .json."

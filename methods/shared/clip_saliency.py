@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,11 +26,10 @@ from harness.structures import Image
 
 from .channels import IMAGENET_MEAN, IMAGENET_STD
 from .clip_maps import alike_together, aside, contrasted, log_sum_exp, min_max, normalised, own_stream
-from .clip_texts import TEMPLATES, TextVectors
+from .clip_texts import LONGEST, Templates, TextVectors, sentences
 from .clip_tokens import clip_text_limit
 from .open_clip_model import load_clip
 
-Templates = Literal["none", "plain", "published"]
 Contrast = Literal["none", "softmax"]
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -77,7 +77,7 @@ class ClipSaliency(Saliency):
         self.device = next(clip.module.parameters()).device
         self.clip = replace(clip, device=self.device)
         self.visual: Any = self.clip.module.visual
-        self.templates, self.interpolation = TEMPLATES[templates], interpolation
+        self.templates, self.interpolation = sentences(templates), interpolation
         self.softmax, self.temperature = contrast == "softmax", temperature
         self.mean = IMAGENET_MEAN if normalise == "imagenet" else self.clip.image_mean
         self.std = IMAGENET_STD if normalise == "imagenet" else self.clip.image_std
@@ -94,7 +94,7 @@ class ClipSaliency(Saliency):
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
         """CLIP's limit."""
-        return (clip_text_limit(params["model"], TEMPLATES[params["templates"]]),)
+        return (clip_text_limit(params["model"], partial(sentences, params["templates"]), LONGEST),)
 
     def read_names(self, names: Sequence[str]) -> Iterator[str]:
         """See `Saliency.read_names`; without a contrast the names do not matter."""

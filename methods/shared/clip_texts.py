@@ -6,9 +6,9 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Literal
 
-import open_clip
 import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
@@ -17,18 +17,19 @@ from .clip_sentences import Sentences
 from .open_clip_model import ClipModel
 from .text_shelf import TextShelf
 
-PUBLISHED_TEMPLATES = (
-    *(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES),
+MASKCLIPS_OWN = (
     "there is a {} in the scene.",
     "there is the {} in the scene.",
     "this is a {} in the scene.",
     "this is the {} in the scene.",
     "this is one {} in the scene.",
 )
-"""CLIP's 80 ImageNet templates and MaskCLIP's five (tools/maskclip_utils/prompt_engineering.py)."""
+"""The five sentences that MaskCLIP adds to CLIP's 80 for ImageNet (tools/maskclip_utils/prompt_engineering.py)."""
 
-TEMPLATES = {"none": ("{}",), "plain": ("a photo of a {}.",), "published": PUBLISHED_TEMPLATES}
-"""The config's name -> the sentences: the text alone, one sentence, or 85, whose vectors are averaged."""
+Templates = Literal["none", "plain", "published"]
+
+LONGEST = "a black and white photo of the {}."
+"""The longest template of all."""
 
 SAID_ABOVE_S = 5.0
 """An embedding that will take longer, estimated from its second name, is logged."""
@@ -37,6 +38,21 @@ ALL_WANT = 8
 """At least as many texts at once are the names of a data set, which all workers need; fewer are an image's own."""
 
 _log = logging.getLogger(__name__)
+
+
+@cache
+def sentences(templates: Templates) -> tuple[str, ...]:
+    """The sentences around a text, with one "{}" each; the vectors of several are averaged.
+
+    Args:
+        templates: "none": the text alone. "plain": "a photo of a {}.". "published": CLIP's 80 ImageNet templates and
+            MaskCLIP's five.
+    """
+    if templates != "published":
+        return ("{}",) if templates == "none" else ("a photo of a {}.",)
+    import open_clip
+
+    return (*(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES), *MASKCLIPS_OWN)
 
 
 class TextVectors:
@@ -113,6 +129,8 @@ class TextVectors:
 
 def tower_hash(clip: ClipModel, templates: Sequence[str]) -> str:
     """A hash of all that decides a text's vector: the text tower's weights and layers, tokens and sentences."""
+    import open_clip
+
     module, digest = clip.module, hashlib.sha256()
     # torch's text of a layer has its sizes but not its number of heads: two towers with equal weights and different
     # heads would have one hash.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gzip
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import open_clip
 from jaxtyping import Int64
-from open_clip.tokenizer import default_bpe
 from torch import Tensor
 
 from harness import atomic
@@ -19,8 +18,14 @@ from harness.structures import UserError
 
 from .clip_config import model_config
 
+if TYPE_CHECKING:
+    import open_clip
+
 FULL_VOCABULARY = 49408
 """How many tokens open_clip's vocabulary file has."""
+
+CONTEXT = 77
+"""How many tokens a CLIP reads if its config does not say."""
 
 _BYTES_AND_SPECIALS = 2 * 256 + 2
 
@@ -31,7 +36,10 @@ def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
     It cuts a text longer than `context_length` tokens; `check_lengths` refuses such a text. `open_clip.get_tokenizer`
     cannot cut the vocabulary; its token numbers would exceed the embedding of a smaller model.
     """
-    context_length = text_config.get("context_length", 77)
+    import open_clip
+    from open_clip.tokenizer import default_bpe
+
+    context_length = text_config.get("context_length", CONTEXT)
     size = text_config.get("vocab_size", FULL_VOCABULARY)
     if size == FULL_VOCABULARY:
         return open_clip.SimpleTokenizer(context_length=context_length)
@@ -50,27 +58,30 @@ def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
         return open_clip.SimpleTokenizer(bpe_path=str(cut), context_length=context_length)
 
 
-def clip_text_limit(model: str, templates: Sequence[str]) -> TextLimit:
+def clip_text_limit(model: str, templates: Callable[[], Sequence[str]], longest: str) -> TextLimit:
     """How many tokens a CLIP reads of a text in its longest template; its weights are not looked at.
 
     Args:
         model: The model, as `load_clip` takes it.
-        templates: Sentences with one "{}" each.
+        templates: Gives the sentences, with one "{}" each; it is asked only for a long text.
+        longest: The longest of them.
 
     Raises:
         UserError: There is no such model.
     """
-    tokenizer = clip_tokenizer(model_config(model)["text_cfg"])
-    most = tokenizer.context_length
+    config = model_config(model)["text_cfg"]
+    most = config.get("context_length", CONTEXT)
+    tokenizer = cache(lambda: clip_tokenizer(config))
     marks = 2  # of a text's start and its end
 
     def beyond(text: str) -> int:
-        sentences = [template.replace("{}", text) for template in templates]
-        # A token is a byte at least, so that most texts need no tokeniser.
-        if max(len(one.encode()) for one in sentences) + marks <= most:
+        # A token is a byte at least, so that most texts need no tokeniser, whose package takes seconds to import. Only
+        # other letters than ASCII may become longer first: the tokeniser parts some of them into a letter and its mark.
+        sentence = longest.replace("{}", text)
+        if sentence.isascii() and len(sentence) + marks <= most:
             return 0
-        longest = max(len(tokenizer.encode(one)) for one in sentences) + marks
-        return longest if longest > most else 0
+        tokens = max(len(tokenizer().encode(one.replace("{}", text))) for one in templates()) + marks
+        return tokens if tokens > most else 0
 
     return TextLimit(most, "tokens", f"the CLIP {model}", beyond)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from open_clip.transformer import VisionTransformer
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from open_clip.transformer import VisionTransformer
 
 
 def vit_tokens(

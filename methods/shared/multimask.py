@@ -143,7 +143,8 @@ class MultiMask(Method):
         """CLIP's limit, if it ranks."""
         if "clip" not in params["rankings"]:
             return ()
-        return (clip_text_limit(params["clip_model"], (params["template"],)),)
+        template = params["template"]
+        return (clip_text_limit(params["clip_model"], lambda: (template,), template),)
 
     def __init__(
         self,

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import open_clip
 import torch
 from torch import Tensor
 
@@ -26,6 +26,9 @@ from .checkpoints import misfits, missing, no_weights, read_whole, state_dict
 from .clip_config import Rgb, model_config, pixel_statistics
 from .clip_tokens import clip_tokenizer
 from .device import chosen_device
+
+if TYPE_CHECKING:
+    import open_clip
 
 _OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
 _NO_WEIGHTS = (*_OPENAI_KEYS, "attn_mask")
@@ -71,6 +74,8 @@ def load_clip(
         UserError: There is no such model or checkpoint, the checkpoint is of another model, or the mean and deviation
             of the model's pixels are unknown.
     """
+    import open_clip
+
     config = model_config(model)
     if checkpoint is None and not allow_random:
         raise UserError(
@@ -95,6 +100,8 @@ def load_clip(
 
 
 def _known_weights(model: str) -> str:
+    import open_clip
+
     name, _, tag = model.partition(":")
     tags = [tag] if tag else open_clip.list_pretrained_tags_by_model(name)
     url = open_clip.get_pretrained_url(name, tags[0]) if tags else ""

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32
@@ -56,6 +55,8 @@ class Architecture:
         Raises:
             UserError: There is no such encoder, or it has no such stride.
         """
+        import segmentation_models_pytorch as smp
+
         try:
             return smp.DeepLabV3Plus(
                 self.encoder,

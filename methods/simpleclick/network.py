@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pydantic
 from jaxtyping import Float
@@ -20,7 +20,13 @@ from torch import Tensor, nn
 from ..ritm.hrnet_ocr import resized
 from ..ritm.network import PromptInput
 from ..shared.isegm import IsegmCheckpoints
-from .plain_vit import WINDOW_PX, Head, PlainViT, Pyramid, tokens_of
+from .pyramid import Head, Pyramid, tokens_of
+
+if TYPE_CHECKING:
+    from .plain_vit import PlainViT
+
+WINDOW_PX = 224
+"""There are as many windows as whole squares of this side in the input: 2 x 2 at 448 pixels, 3 x 3 at 672."""
 
 CLASS = "isegm.model.is_plainvit_model.PlainVitModel"
 LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
@@ -82,6 +88,8 @@ class Backbone:
 
     def build(self) -> PlainViT:
         """The ViT, at random."""
+        from .plain_vit import PlainViT
+
         return PlainViT(
             self.blocks_a_group,
             self.window,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from harness.methods.shared.causal_texts import is_causal
 from harness.methods.shared.clip_sentences import Sentences
-from harness.methods.shared.clip_texts import PUBLISHED_TEMPLATES
+from harness.methods.shared.clip_texts import sentences
 from harness.methods.shared.open_clip_model import ClipModel, load_clip
 
 from small_clips import embedded
@@ -61,7 +61,7 @@ def test_vectors_are_open_clips(kind: str, tmp_path: Path) -> None:
     causal, options = KINDS[kind]
     clip = built(tmp_path, options)
     assert is_causal(clip.module) == causal
-    for templates in (PUBLISHED_TEMPLATES, ("{}",)):
+    for templates in (sentences("published"), ("{}",)):
         found = embedded(clip, NAMES, templates)
         for name, vector in zip(NAMES, found, strict=True):
             assert (vector - by_open_clip(clip, name, templates)).abs().max() <= 1e-6
@@ -69,8 +69,8 @@ def test_vectors_are_open_clips(kind: str, tmp_path: Path) -> None:
 
 def test_a_names_vector_does_not_depend_on_the_others_by_a_bit(tmp_path: Path) -> None:
     clip = built(tmp_path, {})
-    together = embedded(clip, NAMES, PUBLISHED_TEMPLATES)
-    alone = Sentences(clip, PUBLISHED_TEMPLATES)
+    together = embedded(clip, NAMES, sentences("published"))
+    alone = Sentences(clip, sentences("published"))
     for index in (3, 0):
         assert torch.equal(alone.mean_of(NAMES[index]), together[index])
 
@@ -82,9 +82,9 @@ def test_padding_and_what_sentences_share_do_not_go_through_the_tower(tmp_path: 
         tokens[0] += given[0].shape[0] * given[0].shape[1]
 
     clip.module.transformer.resblocks[0].mlp.register_forward_pre_hook(counted)
-    sentences = Sentences(clip, PUBLISHED_TEMPLATES)
-    sentences.mean_of("dog")
+    tower = Sentences(clip, sentences("published"))
+    tower.mean_of("dog")
     first, tokens[0] = tokens[0], 0
-    sentences.mean_of("car")
+    tower.mean_of("car")
     # All 85 sentences are "car", a full stop in most, and the end mark; few have more words behind the name.
     assert tokens[0] < 85 * 4 < first < 85 * 20

@@ -13,7 +13,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from harness.methods.focalclick import crops, focalclick, refiner
+import torchvision
+from harness.methods.focalclick import crops, focalclick
 from harness.methods.focalclick.checkpoint import CHECKPOINTS, HRNET, SEGFORMER, HrnetArguments, SegFormerArguments
 from harness.methods.focalclick.crops import Crop, box_of, component, focus_box, focus_crop, merged, view
 from harness.methods.focalclick.focalclick import FocalClick, FocalClickMemory
@@ -247,8 +248,8 @@ def constant(module: Any, name: str, value: Any) -> Change:
 
 
 def aligned(**changes: Any) -> Change:
-    align = refiner.roi_align
-    return constant(refiner, "roi_align", lambda *given, **named: align(*given, **(named | changes)))
+    align = torchvision.ops.roi_align
+    return constant(torchvision.ops, "roi_align", lambda *given, **named: align(*given, **(named | changes)))
 
 
 def prompt_as(change: Callable[[Tensor], Tensor]) -> Change:

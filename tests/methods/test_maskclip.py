@@ -15,7 +15,7 @@ import torch
 from harness.methods.saliency import maskclip
 from harness.methods.saliency.maskclip import MaskClip, dense_features
 from harness.methods.shared.clip_maps import log_sum_exp, upsampled
-from harness.methods.shared.clip_texts import PUBLISHED_TEMPLATES
+from harness.methods.shared.clip_texts import LONGEST, sentences
 from harness.methods.shared.open_clip_model import ClipModel, load_clip
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from torch import Tensor, nn
@@ -394,10 +394,11 @@ def test_residual_and_templates_matter(build: Build) -> None:
 
 
 def test_published_templates_are_85_sentences_that_fit_the_scenes_context() -> None:
-    assert len(set(PUBLISHED_TEMPLATES)) == 85
-    assert all(template.count("{}") == 1 for template in PUBLISHED_TEMPLATES)
+    assert len(set(sentences("published"))) == 85
+    assert all(template.count("{}") == 1 for template in sentences("published"))
+    assert max(len(template) for template in sentences("published")) == len(LONGEST)
     tokenizer = load_clip(SCENES, device="cpu", allow_random=True).tokenizer
-    assert max(len(tokenizer.encode(template.replace("{}", "window"))) + 2 for template in PUBLISHED_TEMPLATES) <= 24
+    assert max(len(tokenizer.encode(template.replace("{}", "window"))) + 2 for template in sentences("published")) <= 24
 
 
 def test_the_positional_embedding_is_resized_once_a_grid(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

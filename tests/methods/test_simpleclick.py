@@ -19,7 +19,7 @@ import pytest
 import torch
 from harness.methods.ritm.zoom import ZoomIn
 from harness.methods.simpleclick import network as simpleclick_network
-from harness.methods.simpleclick import plain_vit
+from harness.methods.simpleclick import pyramid
 from harness.methods.simpleclick.network import (
     CHECKPOINTS,
     CLASS,
@@ -30,7 +30,8 @@ from harness.methods.simpleclick.network import (
     SimpleClickArchitecture,
     SimpleClickNetwork,
 )
-from harness.methods.simpleclick.plain_vit import PlainViT, Pyramid
+from harness.methods.simpleclick.plain_vit import PlainViT
+from harness.methods.simpleclick.pyramid import Pyramid
 from harness.methods.simpleclick.simpleclick import SimpleClick
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -164,7 +165,7 @@ def normalised_at_the_end(network: SimpleClickNetwork, _: pytest.MonkeyPatch) ->
 def aligned_head(_: SimpleClickNetwork, patch: pytest.MonkeyPatch) -> None:
     spread = nn.functional.interpolate
     aligned = {"mode": "bilinear", "align_corners": True}
-    patch.setattr(plain_vit.F, "interpolate", lambda maps, size, **_: spread(maps, size, **aligned))
+    patch.setattr(pyramid.F, "interpolate", lambda maps, size, **_: spread(maps, size, **aligned))
 
 
 def logits_not_aligned(_: SimpleClickNetwork, patch: pytest.MonkeyPatch) -> None:

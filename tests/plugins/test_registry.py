@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,3 +124,20 @@ def test_a_broken_file_is_named(checkout: Callable[[str, str], Path], broken: st
 def test_an_unfinished_plugin_is_told_what_to_write(module: str) -> None:
     with pytest.raises(UserError, match=r"Halfway must write load\."):
         registry.find("datasets", f"{module}:Halfway")
+
+
+@pytest.mark.slow
+def test_a_config_is_checked_without_the_libraries_of_networks() -> None:
+    """They take 4 seconds to import; only a process that builds a network needs them."""
+    code = """
+import sys
+from harness.plugins import registry
+
+for kind in ("methods", "saliency", "learners"):
+    for name in registry.names(kind):
+        registry.find(kind, name)
+heavy = {"open_clip", "segment_anything", "segmentation_models_pytorch", "timm", "torchvision", "transformers"}
+print(*heavy & {*sys.modules})
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == []

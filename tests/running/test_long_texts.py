@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import yaml
 
@@ -76,6 +77,12 @@ def test_tokens_are_counted_in_the_longest_template_and_words_as_vlt_parts_them(
     (clip,) = limits_of("methods", "sam", {"checkpoint": "a", "rankings": ["clip"], "clip_model": CLIP})
     # "a photo of a {}." takes 5 tokens and the marks 2 more of 24; each letter alone is one token.
     assert [clip.beyond(" ".join("abcdefghijklmnopqrstuvwxyz"[:count])) for count in (16, 17, 18, 26)] == [0, 0, 25, 33]
+    # The letter has three bytes, but the tokeniser parts it first, and reads four tokens.
+    (full,) = limits_of("methods", "sam", {"checkpoint": "a", "rankings": ["clip"], "clip_model": "RN50-quickgelu"})
+    count = open_clip.SimpleTokenizer().encode
+    for text, over in (("\N{DEVANAGARI LETTER KHHA}" * 18, True), ("1 " * 35, False), ("1 " * 71, True)):
+        tokens = len(count(f"a photo of a {text}.")) + 2
+        assert (tokens > 77, full.beyond(text)) == (over, tokens if over else 0)
     (vlt,) = limits_of("methods", "vlt", {"checkpoint": "a", "vectors": "b", "words": 3})
     assert [vlt.beyond(text) for text in ("the cup's, left", "the red-ish cup, left")] == [0, 4]
     (phrase,) = limits_of("methods", "phraseclick", {"checkpoint": "a"})
