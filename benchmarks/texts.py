@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import torch
 import torch.nn.functional as F
 import typer
-from harness.methods.shared.clip_texts import PUBLISHED_TEMPLATES, TextVectors
+from harness.methods.shared.clip_texts import TextVectors, sentences
 from harness.methods.shared.open_clip_model import ClipModel, load_clip
 from rich.console import Console
 from rich.table import Table
@@ -48,9 +48,9 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HARNESS_INDEX"] = folder
         padded_s, padded = timed(lambda: by_open_clip(clip, names[0]))
-        once_s, found = timed(lambda: TextVectors(clip, PUBLISHED_TEMPLATES).of(names))
-        again_s, _ = timed(lambda: TextVectors(clip, PUBLISHED_TEMPLATES).of(names))
-    table = Table("", f"{model}, {count} names x {len(PUBLISHED_TEMPLATES)} templates, CPU s")
+        once_s, found = timed(lambda: TextVectors(clip, sentences("published")).of(names))
+        again_s, _ = timed(lambda: TextVectors(clip, sentences("published")).of(names))
+    table = Table("", f"{model}, {count} names x {len(sentences('published'))} templates, CPU s")
     table.add_row("open_clip's own code, padded (from the first name)", f"{padded_s * count:.1f}")
     table.add_row("ours, once", f"{once_s:.1f} ({padded_s * count / once_s:.1f} times as fast)")
     table.add_row("ours, the next process", f"{again_s:.2f}")
@@ -61,7 +61,7 @@ def main(
 @torch.inference_mode()
 def by_open_clip(clip: ClipModel, name: str) -> torch.Tensor:
     """A name's vector, all padding included."""
-    tokens = clip.tokenizer([template.replace("{}", name) for template in PUBLISHED_TEMPLATES])
+    tokens = clip.tokenizer([template.replace("{}", name) for template in sentences("published")])
     return F.normalize(clip.module.encode_text(tokens, normalize=True).mean(dim=0), dim=-1)
 
 

@@ -26,8 +26,11 @@ def readable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-_FOLDERS = re.compile(r"(?:^|(?<=[\s'\"`(=\[{,:]))(?:file://)?/(?:[^\s/'\"`,;:()\[\]{}<>|]+/)*(?=[\w.])")
-"""The folders of an absolute path, up to its last part; not the folders of a URL or the / of "and/or" or "</b>"."""
+_FOLDERS = re.compile(r"(?:^|(?<=[\s'\"`(=\[{,:]))(?:file://)?/(?:[^\s/'\"`,;:()\[\]{}<>|]+/)+(?=[\w.])")
+"""The folders of an absolute path, up to its last part; not the folders of a URL or the / of "and/or" or "</b>".
+
+A path of one part, `/mnt`, has no folder to hide, and looks like the "(/wo text)" of a label.
+"""
 
 
 def without_folders(text: str) -> str:

@@ -123,11 +123,6 @@ class RunConfig(Model):
         """The text rule of a method: its entry's own, or else the run's."""
         return method.text or self.text
 
-    @property
-    def at_most(self) -> int | None:
-        """The most samples that are asked for of a data set, if it may be a part; None for whole data sets."""
-        return max(map(len, self.only.values())) if self.only else self.limit
-
     def pairs(self) -> Iterator[tuple[MethodEntry, Plugin]]:
         """Each method with each data set on which the run asks it."""
         for method in self.methods:

@@ -26,6 +26,7 @@ class Listing:
         dataset: The data set, built from the entry.
         fingerprint: A later start compares it, to see whether the data changed.
         sample_ids: The ids of the run's samples, in the data set's order.
+        whole: How many samples the data set has.
         weights: Sample -> how many instances it has; empty if that takes opening the images.
         left_out: Kind of things that are in the data set's files but in no sample -> how many.
     """
@@ -34,6 +35,7 @@ class Listing:
     dataset: Dataset
     fingerprint: Mapping[str, Any]
     sample_ids: tuple[str, ...]
+    whole: int
     weights: Mapping[str, int]
     left_out: Mapping[str, int]
 
@@ -48,7 +50,8 @@ def listing_of(entry: Plugin, limit: int | None = None, only: Collection[str] = 
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
     name = f"data set '{label(entry)}'"
     check_classes(dataset, name)
-    sample_ids = part_of(checked_ids(dataset, name), limit, only)
+    all_ids = checked_ids(dataset, name)
+    sample_ids = part_of(all_ids, limit, only)
     if lacking := set(only) - set(sample_ids):
         raise UserError(
             f"{name}: found no image '{min(lacking)}'. {messages.nearest(min(lacking), dataset.sample_ids())}"
@@ -59,7 +62,9 @@ def listing_of(entry: Plugin, limit: int | None = None, only: Collection[str] = 
     weights = {} if opens_images else _weights(dataset, sample_ids, name)
     if weights and not any(weights.values()):
         raise UserError(no_instance(name, len(sample_ids)))
-    return Listing(entry, dataset, dict(dataset.fingerprint()), sample_ids, weights, dict(dataset.left_out()))
+    return Listing(
+        entry, dataset, dict(dataset.fingerprint()), sample_ids, len(all_ids), weights, dict(dataset.left_out())
+    )
 
 
 def no_instance(name: str, images: int) -> str:

@@ -170,6 +170,7 @@ def _about(config: RunConfig, method: MethodEntry, listing: Listing, weights: Ma
         "dataset_params": entry.params,
         "dataset_fingerprint": listing.fingerprint,
         "dataset_split": _split(entry),
+        "dataset_samples": listing.whole,
         "left_out": dict(listing.left_out),
         "clicks": clicks.model_dump(mode="json"),
         "click_options": options_of(clicks.strategy, clicks.options) | start_said(clicks),

@@ -39,7 +39,7 @@ def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, S
         (dataset, metric)
         for dataset in sorted(found["dataset"].unique())
         for metric in scales
-        if metric == "iou" or (found.loc[found["dataset"] == dataset, f"n_{metric}"] > 0).any()
+        if metric == "iou" or (found.loc[found["dataset"] == dataset, f"{metric}_n"] > 0).any()
     ]
     lines = sorted(_lines(found), key=lambda own: (_standing(own), tuple(own.iloc[0][LINE])))
     failing = set(found.loc[found["failed"] > 0, "dataset"])
@@ -115,7 +115,7 @@ def _lines(found: pd.DataFrame) -> Iterator[pd.DataFrame]:
         # Two runs of one method rarely agree to the last bit, as on another GPU. What is printed alike is one result,
         # and gets one line that names both runs.
         printed = same.assign(printed=same["iou_mean"].map(percent))
-        cells = printed.drop_duplicates(["dataset", "n_iou", "printed"])
+        cells = printed.drop_duplicates(["dataset", "iou_n", "printed"])
         if cells["dataset"].is_unique:
             yield cells.assign(run=", ".join(dict.fromkeys(map(_link, same.to_dict("records")))))
         else:
@@ -183,9 +183,9 @@ def _cells(entry: dict[Any, Any] | None, metric: str, scale: Scale, failing: boo
     if entry is None:
         return [Cell()] * (6 + failing if metric == "iou" else 3)
     found = [mean_cell(entry, metric, name, scale) for name in ("mean", "seen", "unseen")]
-    marked = replace(found[0], notes=tuple(entry["notes" if metric == "iou" else f"notes_{metric}"]))
+    marked = replace(found[0], notes=tuple(entry["notes" if metric == "iou" else f"{metric}_notes"]))
     if metric != "iou":
         return [marked, *found[1:]]
-    counts = [Cell(str(entry["n_iou"])), Cell(str(entry["failed"]))]
+    counts = [Cell(str(entry["iou_n"])), Cell(str(entry["failed"]))]
     counts += [as_worst_cell(entry["iou_failed_as_0"], entry | {"scale": SHARE})] if failing else []
     return [Cell(entry["rank"]), marked, *found[1:], *counts]

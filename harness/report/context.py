@@ -79,7 +79,7 @@ class Context:
 
     Attributes:
         run: The run's name.
-        limited: The N of `--limit N`; None for the whole data set.
+        limited: The most samples that were taken of a data set that was not taken whole; None if all were.
         labels: Method's label -> facts, in the config's order, which the tables keep.
         expected_instances: (method's label, data set's label) -> how many instances the run set out to segment,
             in the config's order.

@@ -193,7 +193,7 @@ def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]
             "trained_on": facts.trained_on or "",
             "weights": weights_said(about_job),
             **{f"{metric}_{name}": one[name] for metric, one in each for name in ("mean", "seen", "unseen")},
-            **{f"n_{metric}": int(one["n"]) for metric, one in each},
+            **{f"{metric}_n": int(one["n"]) for metric, one in each},
             **{f"{metric}_instances": f"{one['alike'][0][0]:016x}" for metric, one in each},
             **{name: int(line[name]) for name in ("failed", "missing")},
             "iou_failed_as_0": line["as_worst"] if line["missing"] == 0 else math.nan,
@@ -218,7 +218,7 @@ def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]
                     *source.context.doubts,
                 )
             ],
-            **{f"notes_{metric}": list(gaps(one)) for metric, one in each if metric != "iou"},
+            **{f"{metric}_notes": list(gaps(one)) for metric, one in each if metric != "iou"},
         }
 
 
@@ -256,13 +256,13 @@ def _compared(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
     cells = [mean_cell(entry, "iou", "mean", SHARE) for entry in found.to_dict("records")]
     found = placed(found.assign(cell=pd.Series(cells, index=found.index, dtype=object)))
     # Data set by data set, the most instances that any shown mean is over; `transform` gives it to each of the lines.
-    most = found.where(found["iou_mean"].notna()).groupby(found["dataset"])["n_iou"].transform("max")
+    most = found.where(found["iou_mean"].notna()).groupby(found["dataset"])["iou_n"].transform("max")
     notes = []
     for of, entry in zip(most, found.to_dict("records"), strict=True):
         own = [*other_clicks(entry), *entry["notes"]]
-        if entry["n_iou"] < of and not math.isnan(entry["iou_mean"]) and not any("others over" in one for one in own):
+        if entry["iou_n"] < of and not math.isnan(entry["iou_mean"]) and not any("others over" in one for one in own):
             own.append(
-                f"Over {entry['n_iou']} instances, others over {of:.0f}: it has no rank and is never marked as the "
+                f"Over {entry['iou_n']} instances, others over {of:.0f}: it has no rank and is never marked as the "
                 "best."
             )
         notes.append(own)
@@ -272,7 +272,7 @@ def _compared(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
 def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
     """The entries with their ranks on each data set. A method with the same printed mean in two runs counts once."""
     whole = found[found["ranked"]]
-    once = whole.assign(printed=whole["iou_mean"].map(percent)).drop_duplicates([*LINE, "dataset", "n_iou", "printed"])
+    once = whole.assign(printed=whole["iou_mean"].map(percent)).drop_duplicates([*LINE, "dataset", "iou_n", "printed"])
     parts = []
     for source in sources:
         # Two runs may call different weights by one name, and one weight by two. So each entry goes into the test under
@@ -289,4 +289,4 @@ def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
 def mean_cell(entry: Mapping[Any, Any], metric: str, name: str, scale: Scale) -> Cell:
     """The cell of an entry's mean: over all instances ("mean"), or over the "seen" or "unseen" ones."""
     value, alike = float(entry[f"{metric}_{name}"]), (entry[f"{metric}_instances"], entry["clicks"])
-    return Cell(scale.shown(value), value=value, n=entry[f"n_{metric}"], scale=scale, alike=alike)
+    return Cell(scale.shown(value), value=value, n=entry[f"{metric}_n"], scale=scale, alike=alike)

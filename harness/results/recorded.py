@@ -6,6 +6,7 @@ it was written when the run was made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,7 +113,7 @@ class Recorded:
         facts = {label(method): self._method_facts(method) for method in self.config.methods}
         return Context(
             run=self.config.run,
-            limited=self.config.at_most,
+            limited=self.limited,
             labels=facts,
             expected_instances=expected,
             training_images_asked=again,
@@ -153,6 +154,14 @@ class Recorded:
         """The notes on a method alone, on any data set."""
         return [note for (label, _), notes in self.job_notes.items() if label == method for note in notes]
 
+    @cached_property
+    def limited(self) -> int | None:
+        """The most samples that the run took of a data set without taking all; None if it took every data set whole."""
+        # A manifest that does not say how many there are is believed to be of a part if its config asks for one.
+        unknown = math.inf if self.config.limit or self.config.only else 0
+        taken = {(len(self.samples[job.dataset]), job.about.get("dataset_samples", unknown)) for job in self.jobs}
+        return max((some for some, whole in taken if some < whole), default=None)
+
     @property
     def asked(self) -> dict[tuple[str, str], Asked]:
         """(method's label, data set's label) -> how the run asked."""
@@ -174,7 +183,7 @@ class Recorded:
                 job.about.get("dataset_plugin", ""),
                 _split(job),
                 expected[job.method, job.dataset],
-                self.config.at_most is None,
+                self.limited is None,
             )
             for job in self.jobs
         }

@@ -44,10 +44,11 @@ def named(name: str) -> Table:
     ("text", "said"),
     [
         ("cannot open /home/ada/data/a.jpg", "cannot open .../a.jpg"),
-        ("at root=/mnt, '/mnt/x y/z' (/a/b.py, line 3)", "at root=.../mnt, '.../x y/z' (.../b.py, line 3)"),
+        ("at root=/mnt, '/mnt/x y/z' (/a/b.py, line 3)", "at root=/mnt, '.../x y/z' (.../b.py, line 3)"),
         ("runs:/home/ada/x file:///home/ada/y", "runs:.../x .../y"),
         ("/home/ada/runs/x: 4 of 8 images", ".../x: 4 of 8 images"),
         ("1/2, and/or, </b>, / and – / –, ../runs/x, data/a.jpg", None),
+        ("Ours (/wo text)", None),
         ("https://host/a/b.html s3://bucket/x gs://b/c", None),
     ],
 )

@@ -285,6 +285,16 @@ def test_a_metric_of_one_s_own_has_columns_in_its_unit_and_must_be_declared_alik
 
 
 @pytest.mark.slow
+def test_the_columns_of_metrics_named_n_mean_and_notes_do_not_meet(pair: pd.DataFrame) -> None:
+    names = ("iou", "n", "mean", "notes")
+    rows = pair.assign(n=0.25, mean=0.5, notes=0.75)
+    run = source("runs/a", rows)
+    found = entries([replace(run, context=replace(run.context, metrics={name: {} for name in names}))])
+    assert set(found["n_mean"]) == {0.25} and set(found["mean_mean"]) == {0.5} and set(found["notes_mean"]) == {0.75}
+    assert list(found["mean_n"]) == list(found["n_n"]) == list(found["iou_n"]) and (found["iou_n"] > 1).all()
+
+
+@pytest.mark.slow
 def test_runs_that_were_mixed_say_so_in_every_form(tmp_path: Path, here: Command) -> None:
     for name, seed in (("a", 0), ("b", 1)):
         run(load_run(written(tmp_path / f"{name}.yaml", run=name, seed=seed)), Quiet(), runs=str(tmp_path))

@@ -216,6 +216,8 @@ def test_a_limited_run_goes_on_in_full_and_back(make: Make) -> None:
     ran(whole)
     assert report_of(path) == report_of(whole)
     pd.testing.assert_frame_equal(results(path), results(whole))
+    ran(path, "limit=6")
+    assert report_of(path) == report_of(whole), "a limit that leaves nothing out is none"
     _, quiet = ran(path, "limit=3")
     assert not quiet.outcomes and len(results(path)) == 18
 
