@@ -27,6 +27,7 @@ bench: .venv/installed  ## Measure speed, each number as a ratio within one run,
 	$(RUN) -m benchmarks.engine
 	$(RUN) -m benchmarks.engine_on_ray
 	$(RUN) -m benchmarks.device
+	$(RUN) -m benchmarks.starts
 	$(RUN) -m benchmarks.clicks
 	$(RUN) -m benchmarks.memory
 	$(RUN) -m benchmarks.click_systems

@@ -87,6 +87,7 @@ class Cluster:
         self.entries: dict[str, MethodEntry] = {}
         self.weights: dict[str, Mapping[str, str] | None] = {}
         self.deaths_loading: Counter[str] = Counter()
+        self.loading_s: dict[str, float] = {}  # method -> how long its last actor took to load it
         self.visible: dict[str, frozenset[str]] = {}  # data set's label -> keys of its paths that are there
         self.answered = time.monotonic()
 
@@ -189,13 +190,19 @@ class Cluster:
         #    A A A         3                 4                -> B
         #
         # So the places are divided like the work, 3 to 1. An actor without a shard will take one of the waiting pieces:
-        # only if there are more pieces than such actors is another actor of use.
+        # only if there are more pieces than such actors is another actor of use, and only if it loads before the others
+        # have done them.
         waiting = {
             method: queue.pieces / (1 + actors[method])
             for method, queue in self.queues.items()
-            if queue.pieces > idle[method] and self._has_room(method)
+            if queue.pieces > idle[method] and self._has_room(method) and not self._comes_late(method)
         }
         return max(waiting, key=lambda method: waiting[method]) if waiting else None
+
+    def _comes_late(self, method: str) -> bool:
+        """Whether the actors that work would empty the method's queue before another one had loaded the method."""
+        working = sum(slot.method == method and slot.phase is Phase.WORKING for slot in self.slots)
+        return working > 0 and self.queues[method].left_s <= working * self.loading_s[method]
 
     def _has_room(self, method: str) -> bool:
         actors = [slot for slot in self.slots if slot.method == method]
@@ -270,6 +277,8 @@ class Cluster:
             case ((Phase.LOADING | Phase.OPENING), _):
                 # A success resets the count: only deaths in a row show that loading itself is what kills.
                 self.deaths_loading[slot.loads] = 0
+                if slot.phase is Phase.LOADING:
+                    self.loading_s[slot.method] = time.monotonic() - slot.busy_since
                 slot.enter(Phase.WORKING)
             case Phase.WORKING, Lost(reason):
                 yield from self._bury(slot, reason)

@@ -20,6 +20,7 @@ only the variant that kills loses rows.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -61,6 +62,7 @@ class Waiting:
         self.size = size
         self.shards: deque[Shard] = deque()
         self.done_at_once: dict[str, int] = {}  # job's key -> samples that a worker did before it last wrote
+        self.samples, self.spent_s = 0, 0.0  # What workers did so far, and how long they took, added up.
 
     def __bool__(self) -> bool:
         return bool(self.shards)
@@ -70,6 +72,12 @@ class Waiting:
         """How many workers could share the waiting shards, each with a piece."""
         # Rounded up. Without a size any sample may be a piece of its own: 5 samples keep up to 5 workers busy.
         return sum(-(-len(shard.sample_ids) // (self.size or 1)) for shard in self.shards)
+
+    @property
+    def left_s(self) -> float:
+        """How long one worker would take for the waiting shards, by the samples that are done; inf if none are."""
+        pace_s = self.spent_s / self.samples if self.samples else math.inf
+        return pace_s * sum(len(shard.sample_ids) for shard in self.shards)
 
     def take(self, workers: int) -> Shard:
         """The next shard. A long one is cut, into smaller parts as work runs out, so that all workers end together."""
@@ -87,6 +95,8 @@ class Waiting:
     def done(self, shard: Shard, outcomes: Sequence[Outcome]) -> None:
         """Note that a worker did a shard, or some of it; the rest of it is handed out next."""
         self.done_at_once |= {outcome.job: outcome.samples for outcome in outcomes}
+        self.samples += outcomes[0].samples
+        self.spent_s += outcomes[0].seconds
         if left := outcomes[0].left:
             self.shards.appendleft(replace(shard, sample_ids=left))
 

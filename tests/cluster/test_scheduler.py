@@ -235,6 +235,38 @@ def test_a_long_shard_is_divided_among_the_actors(store: Store) -> None:
     assert len(rows(made, store)) == 24 * 2 * 3
 
 
+def test_an_actor_that_would_load_longer_than_there_is_work_is_not_started(store: Store) -> None:
+    """The other method ends when one image of 0.5 s waits, and a second actor would load for 2 s."""
+    late = {"name": "fakes:Leisurely", "label": "late", "params": {"loads_s": 2.0, "image_s": 0.5}}
+    other = {"name": "fakes:Leisurely", "label": "other", "params": {"loads_s": 0.0, "image_s": 0.6}}
+    begun: list[str] = []
+    running = Cluster(Workers(count=2, cpus=0.5, gpus=0), store, begins=begun.append)
+    made = jobs(late, other)
+    assert sum(outcome.samples for outcome in running.run(remaining(made, store, 1))) == 2 * COUNT
+    check_all_ok(made, store)
+    assert begun.count("starting a process for late") == 1
+
+
+@pytest.mark.parametrize(
+    ("actors", "loading_s", "starts"), [(1, 5.9, True), (1, 6.0, False), (2, 2.9, True), (2, 3.0, False)]
+)
+def test_an_actor_is_started_if_it_comes_before_the_others_are_done(
+    store: Store, actors: int, loading_s: float, starts: bool
+) -> None:
+    (shard,) = remaining(jobs(STEADY), store, COUNT)
+    running = Cluster(Workers(count=4, cpus=0.25, gpus=0), store)
+    queue = running.queues["steady"] = waiting.Waiting(1)
+    queue.shards.append(shard)
+    running.entries["steady"] = shard.method
+    assert running._neediest() == "steady"
+    working = Slot(None, "steady", {"CPU": 0.25, "GPU": 0}, Phase.WORKING, setup=None, loads="", calls={"call": shard})
+    running.slots += [working] * actors
+    running.loading_s["steady"] = loading_s
+    assert running._neediest() == "steady", "nothing is done yet, so nobody knows how long the rest takes"
+    queue.samples, queue.spent_s = 10, 10.0  # and six images wait
+    assert running._neediest() == ("steady" if starts else None)
+
+
 def test_what_a_method_asks_for_itself_is_asked(store: Store) -> None:
     greedy = STEADY | {"resources": {"A100": 1.0}}
     with pytest.raises(

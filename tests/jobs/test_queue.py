@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -41,6 +42,15 @@ JOBS = tuple(map(job, ("one", "two", "three")))
 def outcomes(shard: Shard, done: int) -> list[Outcome]:
     left = shard.sample_ids[done:]
     return [Outcome(job.facts.key, done, 2 * done, 0, "", 0.1, left=left) for job in shard.jobs]
+
+
+def test_what_is_left_takes_as_long_as_what_is_done() -> None:
+    waiting = Waiting(4)
+    waiting.shards.append(Shard(JOBS, IDS))
+    assert waiting.left_s == math.inf, "nothing is done yet"
+    shard = waiting.take(1)
+    waiting.done(shard, outcomes(shard, 2))  # 2 images of three jobs in 0.1 s, all jobs together
+    assert waiting.left_s == pytest.approx(10 * 0.05), "the two that were not done wait again"
 
 
 def worked(

@@ -206,6 +206,19 @@ class Noted(Steady):
             file.write(what + "\n")
 
 
+class Leisurely(Steady):
+    """Steady, but it takes its time to be built, and for each image."""
+
+    def __init__(self, loads_s: float, image_s: float) -> None:
+        super().__init__()
+        time.sleep(loads_s)
+        self.image_s = image_s
+
+    def encode(self, images: Sequence[Image]) -> list[Any]:
+        time.sleep(self.image_s * len(images))
+        return list(images)
+
+
 class Fragile(Steady):
     """Steady, but for what it does, once or always, on the image of this number, or when it is built.
 
