@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 
 from harness.plugins.registry import register_table
 from harness.report.comparison import CONCEPT, answers, reads_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, number, share
-from harness.report.scores import NO_ROWS, about, failures, gaps, named, numbers, scores, with_intervals
+from harness.report.scores import NO_ROWS, about, failures, gaps, named, numbers, of_line, scores, with_intervals
 from harness.report.tables.noc import sequences_of
 from harness.report.tables.slices import SIZES
 from harness.statistics.clicks_needed import Sequences
@@ -38,17 +38,17 @@ class Asked:
     Attributes:
         line: The method's line of `scores`.
         own: The method's IoUs click by click.
-        words: Mean number of words of a prompt; 0 if it got none, or does not read them.
+        words: The number of words in the prompt of each instance of `own`; 0 if it got none, or does not read them.
     """
 
     line: pd.Series[Any]
     own: Sequences
-    words: float
+    words: Float64[np.ndarray, " n"]
 
     @property
     def clicked(self) -> bool:
         """Whether its prompts were clicks alone."""
-        return not self.words and bool(self.own.clicks.any())
+        return not self.words.any() and bool(self.own.clicks.any())
 
 
 @register_table("effort")
@@ -74,11 +74,13 @@ def effort(final: FinalClicks, context: Context) -> Table:
 
 
 def _asked(line: pd.Series[Any], final: FinalClicks, context: Context) -> Asked:
-    rows = final.segmented
-    own = rows[(rows["dataset"] == line["dataset"]) & (rows["method"] == line["method"])]
-    said = own["text"].dropna() if reads_text(line, final, context) and "text" in own else []
-    words = float(np.mean([len(str(text).split()) for text in said])) if len(said) else 0.0
-    return Asked(line, sequences_of(line, final), words)
+    own = sequences_of(line, final)
+    words = np.zeros(len(own.instances))
+    if reads_text(line, final, context) and "text" in final.rows:
+        # A prompt without words counts with 0: an instance may have no class and no words of its own.
+        texts = of_line(final.segmented, line).set_index(INSTANCE)["text"].reindex(own.instances)
+        words += [0 if pd.isna(text) else len(str(text).split()) for text in texts]
+    return Asked(line, own, words)
 
 
 def _rows(
@@ -99,7 +101,7 @@ def _rows(
     for index, clicks in enumerate(made := [k for k in SHOWN if k in one.own.clicks]):
         saved = _saved(one, others, clicked, every) if clicks == 1 else [""] * len(clicked)
         yield _row(one, "all", every, clicks, saved, said, context, starts and not index)
-    if one.words and 1 in made and others:
+    if one.words.any() and 1 in made and others:
         for name, within in _parts(known.reindex(one.own.instances)).items():
             yield _row(one, name, within, 1, _saved(one, others, clicked, within), said, context)
 
@@ -127,10 +129,11 @@ def _row(
     # `ious` is (instances, rounds). A round need not be one click, so its column is found by the number of clicks.
     ious = pd.DataFrame({"iou": one.own.ious[within, list(one.own.clicks).index(clicks)]})
     instances = one.own.instances[within].to_frame(index=False)
-    seconds = clicks * context.click_s + one.words * context.word_s
+    words = float(one.words[within].mean()) if within.any() else 0.0
+    seconds = clicks * context.click_s + words * context.word_s
     (mean,) = with_intervals([share(float(ious["iou"].mean()), gaps(one.line), n=len(ious))], ious, instances, context)
     names = (Cell(one.line["dataset"]), Cell(named(one.line), said), Cell(name))
-    counts = (Cell(number(one.words, 1)), Cell(str(clicks)), Cell(number(seconds, 1)))
+    counts = (Cell(number(words, 1)), Cell(str(clicks)), Cell(number(seconds, 1)))
     return Row((*names, *counts, mean, Cell(str(len(ious))), *map(Cell, saved)), starts_section=starts)
 
 
@@ -138,7 +141,7 @@ def _saved(
     one: Asked, others: Mapping[str, Sequences], clicked: Sequence[str], within: Bool[np.ndarray, " n"]
 ) -> list[str]:
     """For each method without text the clicks that equal one click with text; "" if nothing can be compared."""
-    known = others if one.words else {}
+    known = others if one.words.any() else {}
     return [fewest(one.own, known[name], within) if name in known else "" for name in clicked]
 
 

@@ -40,10 +40,11 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     assert texts(built) == [
         # words: (3 + 1) / 2; seconds: 2 + 2 * 0.5; 55 is more than 50 after two clicks, less than 65 after three
         ["ours", "all", "2.0", "1", "3.0", "55.00", "2", "3"],
-        ["ours", "small", "2.0", "1", "3.0", "60.00", "1", "2"],
-        ["ours", "medium", "2.0", "1", "3.0", "50.00", "1", "> 3"],
-        ["ours", "car", "2.0", "1", "3.0", "60.00", "1", "2"],
-        ["ours", "tree", "2.0", "1", "3.0", "50.00", "1", "> 3"],
+        # each part by its own prompts: "the red car" has 3 words, "tree" 1
+        ["ours", "small", "3.0", "1", "3.5", "60.00", "1", "2"],
+        ["ours", "medium", "1.0", "1", "2.5", "50.00", "1", "> 3"],
+        ["ours", "car", "3.0", "1", "3.5", "60.00", "1", "2"],
+        ["ours", "tree", "1.0", "1", "2.5", "50.00", "1", "> 3"],
         ["clicks", "all", "0.0", "1", "2.0", "30.00", "2", ""],
         ["clicks", "all", "0.0", "2", "4.0", "50.00", "2", ""],
         ["clicks", "all", "0.0", "3", "6.0", "65.00", "2", ""],
@@ -56,6 +57,12 @@ def test_only_instances_of_both_are_compared(rows: pd.DataFrame) -> None:
     rows.loc[lost, ["status", "iou"]] = ["failed", None]
     (line, *_) = texts(build_table("effort", rows, CONTEXT))
     assert line[-1] == "2"  # of A alone: 0.6
+
+
+def test_a_prompt_without_words_costs_none(rows: pd.DataFrame) -> None:
+    rows.loc[rows["instance_id"] == "B", ["text", "category"]] = [None, ""]  # a picture's object without class or words
+    (line, *_) = texts(build_table("effort", rows, CONTEXT))
+    assert line[:5] == ["ours", "all", "1.5", "1", "2.8"]  # (3 + 0) / 2 words; 2 + 1.5 * 0.5 seconds
 
 
 def test_by_text_alone_costs_its_words(rows: pd.DataFrame) -> None:
