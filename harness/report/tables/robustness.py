@@ -3,7 +3,7 @@
 The positions are the variants of one method. Each variant clicks every object in its own cell of a grid (`grid/v1`) or
 in its own group of likely places (`rclicks/v1`). For an object with the IoUs 0.9, 0.8, 0.8 and 0.1 from four positions:
 
-    mean 0.65     std 0.32     worst 0.1 (a tenth of four is less than one, so one)     best 0.9
+    mean 0.65     std 0.32     worst 0.1, best 0.9 (a tenth of four is less than one, so one each)
 
 The mean of these over all objects is shown. The std of all positions' means would be near 0 even if every object had
 one bad position, as long as it is another one each time.
@@ -37,9 +37,6 @@ from harness.report.scores import (
 )
 from harness.statistics.final_clicks import INSTANCE, FinalClicks
 
-WORST = 0.1
-"""The share of an instance's positions that are its worst."""
-
 _GENERAL = (
     "In percent, means over the instances that were segmented from every position. Std: the standard deviation of an "
     "instance's IoUs over the positions (as of a whole population). Worst: the mean of the lowest tenth of its IoUs, "
@@ -68,13 +65,13 @@ def robustness(final: FinalClicks, context: Context) -> Table:
 
 def spread(ious: Float64[np.ndarray, "n positions"]) -> pd.DataFrame:
     """Mean, std, worst and best of each instance's IoUs over its positions, of which there is at least one."""
-    worst = math.ceil(WORST * ious.shape[1])
+    tenth, ordered = math.ceil(ious.shape[1] / 10), np.sort(ious, axis=1)
     return pd.DataFrame(
         {
             "mean": ious.mean(axis=1),
             "std": ious.std(axis=1),
-            "worst": np.sort(ious, axis=1)[:, :worst].mean(axis=1),
-            "best": ious.max(axis=1),
+            "worst": ordered[:, :tenth].mean(axis=1),
+            "best": ordered[:, -tenth:].mean(axis=1),
         }
     )
 

@@ -43,10 +43,12 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     assert "toy, ours, by position: cell 0 70.00, cell 1 50.00, cell 2 15.00." in built.notes
 
 
-def test_the_worst_tenth_is_one_of_ten_and_two_of_eleven() -> None:
+def test_a_tenth_is_one_of_ten_and_two_of_eleven() -> None:
     ladder = np.arange(11.0)[None] / 10
-    assert spread(ladder[:, :10])["worst"].tolist() == [0]
-    assert spread(ladder)["worst"].tolist() == [pytest.approx(0.05)]
+    assert spread(ladder[:, :10])[["worst", "best"]].to_numpy().tolist() == [[0, 0.9]]
+    assert spread(ladder)[["worst", "best"]].to_numpy().tolist() == [[pytest.approx(0.05), pytest.approx(0.95)]]
+    many = np.arange(70.0)[None]
+    assert spread(many)[["worst", "best"]].to_numpy().tolist() == [[3, 66]]  # 0 to 6, and 63 to 69
     assert spread(np.empty((0, 9))).shape == (0, 4)
 
 
