@@ -11,6 +11,7 @@ order of their batches, so part of the chance is the same in both and cancels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from statistics import fmean, stdev
 from typing import Any
 
@@ -19,7 +20,7 @@ import pandas as pd
 from harness.plugins.registry import register_table
 from harness.report.comparison import CLICK, OURS, PARTS, gains, players
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, percent, signed
+from harness.report.layout import Cell, Column, Row, Table, percent, share, signed
 from harness.report.scores import clicks_note, counted, gaps, iou_heading, scores
 from harness.report.tables.table1 import mean_columns
 from harness.statistics.final_clicks import FinalClicks
@@ -66,9 +67,11 @@ def _line(group: pd.DataFrame, name: str, context: Context, starts: bool) -> Row
     """One method's means over its seeds."""
     of = ", ".join(str(context.facts(method).seed) for method in group["method"])
     means = {part: group[column].tolist() for column, part in PARTS.items()}
-    said = [f"{name}, {part}: {', '.join(map(percent, values))}." for part, values in means.items()]
+    # Without a split there are no seen and unseen means.
+    known = {part: values for part, values in means.items() if not any(map(isnan, values))}
+    said = [f"{name}, {part}: {', '.join(map(percent, values))}." for part, values in known.items()]
     said += [note for _, line in group.iterrows() for note in gaps(line)]
-    cells = [Cell(percent(fmean(values)) + _spread(values), value=fmean(values)) for values in means.values()]
+    cells = [share(fmean(known[part]), more=_spread(known[part])) if part in known else Cell("–") for part in means]
     return Row((Cell(group["dataset"].iloc[0]), Cell(name, tuple(said)), Cell(of), *cells), starts_section=starts)
 
 

@@ -70,6 +70,13 @@ def test_what_makes_a_seed_doubtful_is_a_footnote(seeded: pd.DataFrame, make_row
     assert any("Over 3 instances, others over 4" in note for note in built.body[0].cells[1].notes)
 
 
+def test_without_a_split_there_are_dashes_for_its_halves(seeded: pd.DataFrame) -> None:
+    built = build_table("seeds", seeded.assign(seen=None), CONTEXT)
+    assert [cell.text for cell in built.body[0].cells[3:]] == ["72.00 ± 2.00", "–", "–"]
+    assert [cell.value for cell in built.body[0].cells[4:]] == [None, None]
+    assert not any("seen: –" in note for note in built.footnotes)
+
+
 def test_methods_without_seeds(pair: pd.DataFrame) -> None:
     built = build_table("seeds", pair, Context("demo"))
     assert built.body == () and built.notes[0].startswith("No method of this run was trained with several seeds")
