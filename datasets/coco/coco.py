@@ -7,10 +7,11 @@ the images are Flickr's, each under the licence that the JSON names.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +26,9 @@ from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
 from .listing import Listing, Rows, check_layout, parsed, version_of
+
+_COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?(\d{12})\.jpg")
+"""The names of COCO's pictures: 000000000139.jpg, since 2014 also COCO_val2014_000000000139.jpg."""
 
 
 @register_dataset("coco")
@@ -132,6 +136,17 @@ class Coco(Dataset):
                 broken[row["id"].decode()] = str(error)
         ignore = self._ignored(rows[rows["crowd"]], instances, image) if self.crowd == "ignore" else None
         return Sample(sample_id, image, tuple(instances), broken, ignore)
+
+    def image_key(self, sample_id: str) -> str:
+        """COCO's picture by the number in its name, "coco/139"; any other by its folder and name.
+
+        Other files number their images from 1 again, so that equal ids in two of them are no equal pictures.
+        """
+        picture = self._listing.pictures.get(sample_id)
+        if picture is None:
+            return super().image_key(sample_id)
+        known = _COCO_NAME.fullmatch(PurePosixPath(picture.file_name).name)
+        return f"coco/{int(known[1])}" if known else f"coco/{(self.image_folder / picture.file_name).as_posix()}"
 
     def files(self, sample_id: str) -> Sequence[Path]:
         """The picture; the JSON is looked at by `load`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from harness.config.run_config import RunConfig, load_run
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.plan import planned, samples_of
 from harness.plugins import registry
+from harness.plugins.interfaces import Dataset
 from harness.results.recorded import Recorded
 from harness.storage.store import Store
 
@@ -86,11 +88,35 @@ def test_training_data_that_is_not_here_is_unknown_and_said_so(
     assert "steady: its training images cannot be listed" in caplog.text
 
 
-def test_coco_and_refcoco_show_the_same_pictures() -> None:
-    keys = {name: registry.find("datasets", name).image_key for name in ("coco", "refcoco")}
-    blank = {name: object.__new__(registry.find("datasets", name)) for name in keys}
-    assert {key(blank[name], "139") for name, key in keys.items()} == {"coco/139"}
-    assert asked_again(None, blank["coco"], ["139"]) is None
+def coco(root: Path, *names: str) -> Dataset:
+    """An own file in COCO's style: pictures 1, 2, ... by their names, one object on each."""
+    box = {"category_id": 1, "segmentation": [[0, 0, 4, 0, 4, 4]]}
+    (root / "annotations").mkdir(parents=True)
+    (root / "val").mkdir()
+    said = {
+        "images": [{"id": at, "file_name": name, "height": 9, "width": 9} for at, name in enumerate(names, 1)],
+        "annotations": [{"id": at, "image_id": at, **box} for at, _ in enumerate(names, 1)],
+        "categories": [{"id": 1, "name": "cup"}],
+    }
+    (root / "annotations" / "instances_val.json").write_text(json.dumps(said))
+    made: Dataset = registry.find("datasets", "coco")(root, split="val", seen=None)
+    return made
+
+
+def test_coco_s_pictures_are_known_by_their_names_and_refcoco_s_by_their_ids(tmp_path: Path) -> None:
+    names = ("000000000139.jpg", "a/COCO_val2014_000000000139.jpg", "139.jpg")
+    keys = list(map(coco(tmp_path, *names).image_key, "123"))
+    assert keys == ["coco/139", "coco/139", f"coco/{tmp_path.as_posix()}/val/139.jpg"]
+    refcoco = registry.find("datasets", "refcoco")
+    assert refcoco.image_key(object.__new__(refcoco), "139") == "coco/139"
+
+
+def test_pictures_of_two_files_that_both_count_from_1_are_other_pictures(tmp_path: Path) -> None:
+    trained, asked = (coco(tmp_path / name, "a.jpg", "b.jpg") for name in ("tools", "toys"))
+    images = frozenset(map(trained.image_key, trained.sample_ids()))
+    assert asked_again(images, asked, asked.sample_ids()) == 0
+    assert asked_again(images, trained, trained.sample_ids()) == 2
+    assert asked_again(None, asked, asked.sample_ids()) is None
 
 
 def test_tables_flag_a_method_that_was_trained_on_what_it_is_asked(tmp_path: Path) -> None:
