@@ -206,12 +206,14 @@ class OpenImages(Dataset):
         if not listed.category:
             label = self._index.labels[row.label]
             raise ValueError(f"found the LabelName {label!r}, which {self._class_files[1]} lacks")
-        path = self._path(self._mask_folders, sample_id, f"{listed.id}.png")
+        path = self._path(self._mask_folders, sample_id, f"{row.instance_id}.png")
         return read_mask(path, image.shape[0], image.shape[1])
 
     def files(self, sample_id: str) -> Sequence[Path]:
         """The picture and its masks."""
-        masks = [self._path(self._mask_folders, sample_id, f"{listed.id}.png") for listed, _ in self._rows(sample_id)]
+        masks = [
+            self._path(self._mask_folders, sample_id, f"{row.instance_id}.png") for _, row in self._rows(sample_id)
+        ]
         return [self._path(self._image_folders, sample_id, f"{sample_id}.jpg"), *masks]
 
     def fingerprint(self) -> Mapping[str, Any]:

@@ -122,6 +122,13 @@ def test_a_mask_is_an_instance_at_the_images_size(tmp_path: Path) -> None:
     assert instance.mask[10, 20] and not instance.mask[20, 10]
 
 
+def test_a_mask_s_file_has_the_table_s_name_also_where_the_id_is_written_otherwise(tmp_path: Path) -> None:
+    data = _open(_write(tmp_path, [_row("a~1"), _row("a%2")]))
+    sample = data.load("a")
+    assert [one.id for one in sample.instances] == ["a%7E1", "a%252"] and not sample.broken
+    assert all(path.is_file() for path in data.files("a"))
+
+
 def test_labels_of_one_name_are_one_class(tmp_path: Path) -> None:
     root = _write(tmp_path, [_row(), _row("a_2", label=DOG)])
     _table(root / "oidv7-class-descriptions-boxable.csv", ["LabelName", "DisplayName"], {**NAMES, DOG: "Cat"}.items())
