@@ -11,6 +11,9 @@ report.explorer = (() => {
     options("dataset", ["all", ...data.datasets]);
     for (const name of ["a", "b"]) options(name, ["–", ...data.entries]);
     options("metric", ["IoU", ...data.metrics.map((one) => one.name)]);
+    // A run that measured no IoU shows the first of its own metrics, also after Clear.
+    const measured = data.iou.some((column) => column.some((value) => value >= 0));
+    if (!measured && data.metrics.length) control("metric").options[1].defaultSelected = true;
     document.getElementById("metric").hidden = !data.metrics.length;
     document.getElementById("classes").append(...data.categories.map((name) => element("option", { value: name })));
     const form = document.getElementById("filters");
@@ -33,14 +36,14 @@ report.explorer = (() => {
     filter();
   }
 
-  // The instances behind a table's mean, the lowest IoU first, and those that failed last.
+  // The instances behind a table's mean, the lowest IoU (or worst score) first, and those that failed last.
   function show({ dataset, entry, seen }) {
     const place = data.entries.indexOf(entry), of = data.datasets.indexOf(dataset);
     document.getElementById("filters").reset();
     control("dataset").value = of < 0 ? "" : of;
     control("seen").value = seen;
     behind = place < 0 ? null : place;
-    sort = place < 0 ? { key: "line", down: false } : { key: `score${place}`, down: false };
+    sort = place < 0 ? { key: "line", down: false } : { key: `score${place}`, down: score().sign < 0 };
     filter();
   }
 
@@ -119,7 +122,7 @@ report.explorer = (() => {
     const tests = [
       equal("dataset", data.dataset), equal("seen", data.seen), words(), range("size", data.area),
       range("under", data.under), range("count", data.count), gap && ((line) => sign * gap(line) >= by),
-      behind !== null && ((line) => data.iou[behind][line] >= -1),
+      behind !== null && ((line) => data.iou[behind][line] !== -2),
       control("failed").checked && ((line) => data.iou.some((column) => column[line] === -1)),
       control("pictures").checked && ((line) => data.pictures[data.image[line]] !== null),
     ].filter(Boolean);

@@ -31,8 +31,8 @@ from harness.storage.rows import as_text
 A_FILE = 100
 """The number of instances in a file of masks, at one click each: some 100 kB, which opens without a wait."""
 
-FAILED, ABSENT = -1, -2
-"""Written in place of an IoU if the method failed on the instance, or has no row of it."""
+FAILED, ABSENT, UNSCORED = -1, -2, -3
+"""Written in place of an IoU if the method failed on the instance, has no row of it, or has a mask without an IoU."""
 
 _DIGITS = 40
 """Digits of the longest number in an id that sorts as a number: UUIDs as numbers have 39."""
@@ -164,7 +164,7 @@ class Listing:
         iou = numbers(self.answers["iou"])
         scored = (self.answers["status"] == "ok") & iou.notna()
         values = (10_000 * iou.where(scored, 0)).round().astype(int)
-        values = values.where(scored, FAILED).where(scored | (self.answers["status"] != "ok"), ABSENT)
+        values = values.where(scored, FAILED).where(scored | (self.answers["status"] != "ok"), UNSCORED)
         table[self.answers["entry"].astype(int), self.answers["line"]] = values
         return [list(map(int, line)) for line in table]
 

@@ -152,7 +152,7 @@ report.viewer = (() => {
   }
 
   function absent(data, place) {
-    return data.iou[place][shown.line] === -2 ? "not asked" : "failed";
+    return { "-1": "failed", "-2": "not asked" }[data.iou[place][shown.line]] ?? "no mask";
   }
 
   function layers(data, answers, truthCounts) {

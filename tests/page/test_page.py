@@ -538,6 +538,22 @@ def test_a_metric_of_one_s_own_is_sorted_filtered_and_shown_in_its_unit(
 
 
 @needs_browser
+def test_a_run_without_iou_shows_its_own_metric_and_what_is_behind_its_means(
+    window: Page, errors: list[str], tmp_path: Path
+) -> None:
+    rows = clicked_rows().assign(missed_px=lambda own: own["iou"] * 10).drop(columns="iou")
+    context = Context("toy", metrics={"missed_px": MISSED})
+    tables = [build_table("leaderboard", rows, context)]
+    browser.opened(window, write_page(rows, context, tables, tmp_path / "page").page)
+    assert "missed_px" in window.text_content("#list tr.means")
+    window.click("#tables a.rows >> nth=0")
+    behind = window.evaluate("[...document.querySelectorAll('#list tbody tr')].length")
+    assert behind == len(listed(window)) == rows["instance_id"].nunique()
+    assert window.evaluate("document.querySelector('#list [aria-sort]').ariaSort") == "descending", "the worst first"
+    assert errors == []
+
+
+@needs_browser
 def test_one_click_needs_no_slider_and_intervals_are_shown_on_demand(page: Page) -> None:
     assert page.evaluate("document.querySelector('#rounds').hidden")
     shown = "document.querySelector('#tables td .spread').offsetWidth > 0"
