@@ -16,7 +16,7 @@ import hmac
 import ipaddress
 import secrets
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 
@@ -52,11 +52,11 @@ class Guard:
         # `compare_digest` takes equally long for any wrong token. `==` stops at the first wrong character, so from its
         # time a token could be found character by character.
         brought = request.query.get("token") or request.cookies.get(self.cookie(request), "")
-        return not self.token or hmac.compare_digest(brought.encode(), self.token.encode())
+        return not self.token or hmac.compare_digest(brought.encode(errors="replace"), self.token.encode())
 
     def cookie(self, request: web.Request) -> str:
         """The cookie's name. It holds the port, since a browser sends a cookie to every port of a host."""
-        return f"harness_try_{urlsplit(f'//{request.host}').port or 80}"
+        return f"harness_try_{_parts(f'//{request.host}').port or 80}"
 
 
 def is_loopback(host: str) -> bool:
@@ -71,10 +71,17 @@ def is_loopback(host: str) -> bool:
 
 def _name(host: str) -> str:
     """The name in a Host header, without the port."""
+    return _parts(f"//{host}").hostname or ""
+
+
+def _parts(address: str) -> SplitResult:
+    """The parts of an address; all are empty if it is none, such as one with letters for a port."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        parts = urlsplit(address)
+        parts.port  # noqa: B018 - read, since only this raises for a port that is no number
     except ValueError:
-        return ""
+        return urlsplit("")
+    return parts
 
 
 def _from_own_page(request: web.Request) -> bool:
@@ -85,4 +92,4 @@ def _from_own_page(request: web.Request) -> bool:
     if request.path != "/" and site not in (None, "same-origin", "none"):
         return False
     origin = request.headers.get("Origin")
-    return origin is None or urlsplit(origin).netloc == request.host
+    return origin is None or _parts(origin).netloc == request.host != ""

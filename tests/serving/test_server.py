@@ -271,6 +271,21 @@ def test_other_sites_pages_are_kept_out(served: Any, headers: dict[str, str]) ->
         assert browser.send("GET", "/api/about", Host=f"localhost:{port}")[0] == 200, "as through a tunnel"
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://[lab"}, 403),
+        ({"Host": "lab.example:http"}, 401),
+        ({"Host": "[lab"}, 401),
+        ({"Cookie": "harness_try_80=s3cr\xe9t", "Host": "lab.example"}, 401),
+    ],
+)
+def test_malformed_headers_are_refused_like_others(served: Any, headers: dict[str, str], status: int) -> None:
+    with served(["Marks"], guard=Guard("s3cret")) as browser:
+        found, content, sent = browser.send("GET", "/api/about", **headers)
+        assert found == status and json.loads(content)["error"] and sent["X-Content-Type-Options"] == "nosniff"
+
+
 def test_the_page_and_its_files_are_its_own_alone(served: Any) -> None:
     with served(["Marks"]) as browser:
         status, html, headers = browser.send("GET", "/")
