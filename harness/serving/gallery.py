@@ -19,8 +19,9 @@ from harness.config.parts import Plugin, label
 from harness.config.run_config import RunConfig
 from harness.config.wording import Text, Wording
 from harness.evaluation.pictures import Picture, loaded, prepared
-from harness.images.opening import opened
+from harness.images.opening import TooLargeError, opened
 from harness.images.reading import read_as_viewed
+from harness.messages import readable
 from harness.plugins import parameters
 from harness.plugins.failures import blamed
 from harness.plugins.interfaces import Dataset
@@ -179,9 +180,16 @@ class OfFolder(Source):
         self._paths: dict[str, Path] = {}
 
     def names(self, search: str) -> Sequence[str]:
-        """The pictures' paths below the folder, which is read anew each time: a picture may have been added."""
+        """The pictures' paths below the folder, which is read anew each time: a picture may have been added.
+
+        Hidden ones, such as the `._a.jpg` that macOS leaves beside `a.jpg`, are left out.
+        """
         found = sorted(path for path in self.root.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-        self._paths = {path.relative_to(self.root).as_posix(): path for path in found}
+        parts = {path: path.relative_to(self.root).parts for path in found}
+        # A browser can send Unicode alone, and a name may hold other bytes.
+        self._paths = {
+            readable("/".join(own)): path for path, own in parts.items() if not any(one.startswith(".") for one in own)
+        }
         return [one for one in self._paths if search in one.lower()]
 
     def load(self, name: str) -> Shown:
@@ -272,6 +280,10 @@ def _check(path: Path) -> None:
     try:
         with opened(path) as image:
             found, (width, height) = image.format, image.size
+    except TooLargeError as error:
+        raise ValueError(
+            f"{path}: found more megapixels than can be read; wanted {UPLOAD_MEGAPIXELS} at most. Shrink it."
+        ) from error
     except (OSError, SyntaxError):
         return
     if found not in FORMATS:

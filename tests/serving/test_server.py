@@ -6,6 +6,7 @@ import base64
 import http.client
 import io
 import json
+import os
 import socket
 import threading
 import time
@@ -203,6 +204,9 @@ def test_uploads_are_bounded(served: Any, monkeypatch: pytest.MonkeyPatch) -> No
     with served(["Marks"]) as browser:
         status, reply = browser.upload(png(np.zeros((40, 40, 3), np.uint8)))
         assert status == 400 and "found 40 x 40" in reply["error"] and "megapixels" in reply["error"]
+        monkeypatch.setenv("HARNESS_MAX_MEGAPIXELS", "0.0005")
+        status, reply = browser.upload(png(np.zeros((40, 40, 3), np.uint8)))
+        assert status == 400 and "wanted 0.001 at most" in reply["error"] and "HARNESS" not in reply["error"]
         status, reply = browser.upload(bytes(gallery_module.UPLOAD_MIB * 2**20 + 2))
         assert status == 400 and "MiB" in reply["error"]
         status, reply = browser.upload(bytes(gallery_module.UPLOAD_MIB * 2**20 + 4096))
@@ -235,6 +239,23 @@ def test_a_folder_shows_its_pictures_and_nothing_beside_them(served: Any, tmp_pa
         assert status == 400 and "do not decode" in reply["error"]
         (folder / "new.png").write_bytes(png(np.zeros((8, 9, 3), np.uint8)))
         assert browser.get("picture", source="photos", name="new.png")[0] == 200
+
+
+def test_a_folder_s_names_can_be_asked_for_and_hidden_files_are_left_out(served: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "my photos #1"
+    (folder / ".trash").mkdir(parents=True)
+    content = png(np.full((8, 9, 3), 90, np.uint8))
+    for name in ("50% é?.png", "._50% é?.png", ".trash/old.png"):
+        (folder / name).write_bytes(content)
+    try:
+        (folder / os.fsdecode(b"latin-\xe9.png")).write_bytes(content)
+    except OSError:
+        pytest.skip("this file system takes no names but Unicode")
+    with served(["Marks"], folders=[folder]) as browser:
+        _, listed = browser.get("pictures", source="my photos #1")
+        assert listed["names"] == ["50% é?.png", "latin-\\udce9.png"]
+        for name in listed["names"]:
+            assert browser.get("picture", source="my photos #1", name=name)[1]["size"] == [8, 9]
 
 
 def test_a_folder_that_is_not_there_is_one_message(served: Any, tmp_path: Path) -> None:
