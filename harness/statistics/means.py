@@ -206,10 +206,10 @@ def by_image(
     size = int(images.max(initial=-1)) + 1
     known = values.notna().to_numpy()
     filled = np.where(known, values.to_numpy(dtype=np.float64, na_value=0.0), 0.0)
-    columns = range(values.shape[1])
+    sums, counts = np.zeros((2, size, values.shape[1]))
     # `bincount` with weights adds up the values of each image's rows: rows 0 0 1 with 0.2 0.0 0.1 give 0.2 and 0.1.
-    sums = np.stack([np.bincount(images, filled[:, one], size) for one in columns], axis=1)
-    counts = np.stack([np.bincount(images, known[:, one], size) for one in columns], axis=1)
+    for one in range(values.shape[1]):
+        sums[:, one], counts[:, one] = (np.bincount(images, own[:, one], size) for own in (filled, known))
     return sums, counts
 
 

@@ -79,7 +79,8 @@ def spread(ious: Float64[np.ndarray, "n positions"]) -> pd.DataFrame:
 def _groups(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Data set, method, and the lines of its variants with one text rule: a variant with other words is no position."""
     known = final.rows.reindex(columns=["method", "text_rule"]).dropna().drop_duplicates("method")
-    rules = lines["method"].map(known.set_index("method")["text_rule"]).fillna("")
+    # A method without any row has no rule in the rows.
+    rules = lines["method"].map(known.astype(str).set_index("method")["text_rule"]).fillna("")
     named = lines.assign(base=[base(method, context) for method in lines["method"]], rule=rules)
     # The rule stands in the name only where a method was asked by several.
     several = {name for name, own in named.groupby("base") if own["rule"].nunique() > 1}

@@ -37,7 +37,7 @@ _GENERAL = (
 def vocabulary(final: FinalClicks, context: Context) -> Table:
     """Other names to contrast a text with: a line for each choice, with its difference to the data set's names."""
     lines = answers(scores(final, context), context)
-    lines = lines[[bool(context.facts(name).vocabulary) for name in lines["method"]]]
+    lines = lines[[bool(context.facts(name).vocabulary) for name in lines["method"]]] if len(lines) else lines
     body: list[Row] = []
     notes: list[str] = []
     for dataset in lines["dataset"].unique():

@@ -152,3 +152,9 @@ def test_of_several_rankings_the_one_that_the_clicks_followed_is_shown(
     context = Context("demo", labels={"other": MethodFacts(first_ranking=first)})
     built = build("noc", pd.concat([four_clicks, clip]), context)
     assert [line[1] for line in texts(built)] == [f"other ({shown})", "RITM"]
+
+
+def test_a_run_in_which_everything_failed_has_no_line_by_click(make_row: Any) -> None:
+    failed = pd.DataFrame([make_row("RITM", name, None) for name in LADDERS])
+    built = build("iou_by_click", failed, Context("demo", intervals=True))
+    assert not built.body

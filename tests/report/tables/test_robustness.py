@@ -76,6 +76,12 @@ def test_other_words_are_no_other_place(rows: pd.DataFrame) -> None:
     assert "toy, ours (class_name), by position: cell 0 70.00, cell 1 50.00." in built.notes
 
 
+def test_a_method_without_any_row_has_a_line_of_dashes(rows: pd.DataFrame) -> None:
+    rows["text_rule"] = "class_name"
+    built = build_table("robustness", rows[rows["method"] != "plain"], CONTEXT)
+    assert [line[1:4] for line in texts(built)] == [["ours", "3", "45.00"], ["plain", "1", "–"]]
+
+
 def test_no_rows() -> None:
     assert build_table("robustness", pd.DataFrame(), Context("demo")).notes == ("No rows.",)
 

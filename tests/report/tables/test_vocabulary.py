@@ -59,3 +59,4 @@ def test_a_mean_that_is_not_whole_has_no_difference(rows: pd.DataFrame) -> None:
 def test_methods_without_a_choice_have_no_line(rows: pd.DataFrame) -> None:
     built = build_table("vocabulary", rows[rows["method"] == "click"], Context("demo"))
     assert not built.body and built.notes == ("No method of this run takes a `vocabulary`.",)
+    assert build_table("vocabulary", rows.iloc[:0], CONTEXT).notes == built.notes
