@@ -105,8 +105,8 @@ report.viewer = (() => {
     const clicks = [...on, ...answers.keys()].map((place) => answers[place].clicks).find(Boolean) ?? [];
     const category = data.categories[data.category[line]];
     const seen = { 1: ", seen class", 0: ", unseen class" }[data.seen[line]] ?? "";
-    document.getElementById("viewer-title").textContent = `${data.text[line] || category}, instance ${data.id[line]}`;
-    const facts = [`${data.datasets[data.dataset[line]]}, image ${data.images[data.image[line]]}, class ${category}${seen}`,
+    document.getElementById("viewer-title").textContent = [data.text[line] || category, `instance ${data.id[line]}`].filter(Boolean).join(", ");
+    const facts = [`${data.datasets[data.dataset[line]]}, image ${data.images[data.image[line]]}${category && `, class ${category}`}${seen}`,
       `${size[1]} x ${size[0]} pixels, area ${data.area[line]}`, times(clicks.length)];
     if (!image) facts.push("its picture is not in this page");
     document.getElementById("viewer-facts").textContent = facts.join("; ");

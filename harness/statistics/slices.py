@@ -26,7 +26,7 @@ def sliced(final: pd.DataFrame, slices: Sequence[str]) -> Iterator[Slice]:
     """Each slice's name and value, and which instances are in it; a column with one value gives no slice."""
     for name in slices:
         values = _values(final, name)
-        known = values.dropna().unique()
+        known = values[values.ne("")].dropna().unique()  # "" is the category of an instance without a class.
         if len(known) > 1:
             yield from (
                 (name, str(value), (values == value).fillna(False).to_numpy(bool))

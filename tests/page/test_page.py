@@ -554,6 +554,17 @@ def test_a_run_without_iou_shows_its_own_metric_and_what_is_behind_its_means(
 
 
 @needs_browser
+def test_an_instance_without_a_class_is_named_by_its_id(window: Page, errors: list[str], tmp_path: Path) -> None:
+    rows = clicked_rows().assign(category="", seen=None)
+    browser.opened(window, write_page(rows, Context("toy"), [], tmp_path / "page").page)
+    window.click("#list tbody tr .open")
+    window.wait_for_selector("#layers input", state="attached")
+    assert window.text_content("#viewer-title") == "instance a/0"
+    assert window.text_content("#viewer-facts").startswith("toy, image a; 30 x 20 pixels")
+    assert errors == []
+
+
+@needs_browser
 def test_one_click_needs_no_slider_and_intervals_are_shown_on_demand(page: Page) -> None:
     assert page.evaluate("document.querySelector('#rounds').hidden")
     shown = "document.querySelector('#tables td .spread').offsetWidth > 0"

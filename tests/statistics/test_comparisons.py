@@ -56,6 +56,13 @@ def test_the_paired_test_is_wrong_as_often_as_it_says() -> None:
     assert (lines["q"] < 0.05).mean() < 0.01
 
 
+def test_instances_without_a_class_are_no_slice() -> None:
+    rows = drawn(20, {"b": 0, "a": 0.1})
+    some = rows.assign(category=rows["category"].replace("cat", ""), other=rows["category"].replace("cat", "cup"))
+    found = compare(some, "a", "b", slices=["category", "other"]).lines
+    assert list(found["value"][1:]) == ["cup", "dog"], "one class alone is no division"
+
+
 @pytest.mark.slow
 def test_a_gain_is_found_in_slices_too() -> None:
     found = compare(drawn(80, {"b": 0, "a": 0.06}), "a", "b")

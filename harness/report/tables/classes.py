@@ -24,6 +24,8 @@ from harness.statistics.stratified import class_mean, stratified
 
 HALVES: Mapping[str, bool | None] = {"all": None, "seen": True, "unseen": False}
 
+NO_CLASS = "No instance of this run was scored and has a class."
+
 _NOTE = (
     "In percent. The first lines are means over classes of the classes' means, each class counting once; the others "
     "are means over a class's instances. Gain: over the same instances and clicks without text, in points, with its 95 "
@@ -35,7 +37,7 @@ _NOTE = (
 def classes(final: FinalClicks, context: Context) -> Table:
     """Mean IoU and the text's gain for each class, and the means over classes; each method has a column."""
     lines = answers(scores(final, context), context)
-    found = scored(final, ["category"])
+    found = _classed(scored(final, ["category"]))
     against = baselines(lines, final, context)
     shown = list(dict.fromkeys(named(line) for _, line in lines.iterrows()))
     gained = list(
@@ -51,8 +53,13 @@ def classes(final: FinalClicks, context: Context) -> Table:
     names = [Column("Dataset"), Column("Class"), Column("Half"), Column("n", align="right")]
     means = [Column(name, iou_heading(made), "right") for name in shown]
     gains = [Column(name, f"Gain over {against.said}", "right") for name in gained]
-    said = (*clicks_note(made), _NOTE, *against.notes) if body else (NO_ROWS,)
+    said = (*clicks_note(made), _NOTE, *against.notes) if body else (NO_CLASS if len(lines) else NO_ROWS,)
     return Table("Class by class", (*names, *means, *gains), tuple(body), said)
+
+
+def _classed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of instances that have a class, which those of some data sets have not."""
+    return rows[rows["category"].notna() & rows["category"].ne("")]
 
 
 Own = Mapping[str, tuple["pd.Series[Any]", pd.DataFrame]]
@@ -61,7 +68,7 @@ Own = Mapping[str, tuple["pd.Series[Any]", pd.DataFrame]]
 
 def _pairs(final: FinalClicks, lines: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
     """The instances that both methods scored, with the gain of the first over the second; none if either lacks rows."""
-    every = scored(final, ["category"], by_draw=True)
+    every = _classed(scored(final, ["category"], by_draw=True))
     whole = {line["method"]: line for _, line in lines[lines["mean"].notna()].iterrows()}
     first, second = (of_line(every, whole[name]) if name in whole else every.iloc[:0] for name in (a, b))
     return paired(first, second)

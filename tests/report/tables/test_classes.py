@@ -56,3 +56,10 @@ def test_missing_rows_leave_no_mean(rows: pd.DataFrame) -> None:
 def test_no_split_leaves_one_mean(rows: pd.DataFrame) -> None:
     lines = texts(rows.assign(seen=None))
     assert [line[1] for line in lines] == ["all", "", ""]
+
+
+def test_instances_without_a_class_are_no_class(rows: pd.DataFrame) -> None:
+    some = rows.assign(category=rows["category"].where(rows["category"] == "cup", ""), seen=None)
+    assert [line[:4] for line in texts(some)] == [["mean over 1 class", "all", "3", "80.00"], ["cup", "", "3", "80.00"]]
+    built = build_table("classes", rows.assign(category=""), CONTEXT)
+    assert not built.body and built.notes == ("No instance of this run was scored and has a class.",)
