@@ -39,6 +39,8 @@ _DESCRIPTIONS = (
     "oidv7-class-descriptions.csv",
     "class-descriptions-boxable.csv",
 )
+_DROPS = ("drop_group_of", "drop_depiction", "drop_inside")
+"""The parameters that leave masks out, in the order of `FLAGS`."""
 _BEFORE_V7 = {"Ball (Object)": "Ball", "Orange (fruit)": "Orange"}
 
 
@@ -163,8 +165,22 @@ class OpenImages(Dataset):
 
     def _kept(self) -> Bool[np.ndarray, " masks"]:
         """Whether each of the masks is an instance here."""
-        of_list = np.array([category is not None for category in self._categories])
-        return of_list[self._index.label] & (self._index.flags & self._dropped == 0)
+        return self._of_list() & (self._index.flags & self._dropped == 0)
+
+    def _of_list(self) -> Bool[np.ndarray, " masks"]:
+        """Whether each of the masks is of a class in the list, or of one that nothing names."""
+        of_list: Bool[np.ndarray, " masks"] = np.array([category is not None for category in self._categories])
+        return of_list[self._index.label]
+
+    def left_out(self) -> Mapping[str, int]:
+        """Masks of classes that the list lacks, and masks that a parameter drops by the flags of their boxes."""
+        of_list = self._of_list()
+        asked = ", ".join(name for bit, name in enumerate(_DROPS) if self._dropped >> bit & 1)
+        counts = {
+            f"masks of classes that are not in {self._class_files[0].name}": int(np.count_nonzero(~of_list)),
+            f"masks of boxes that are flagged ({asked})": int(np.count_nonzero(of_list & ~self._kept())),
+        }
+        return {what: count for what, count in counts.items() if count}
 
     def _rows(self, sample_id: str) -> list[tuple[Listed, Row]]:
         """The image's instances, each with its row of the index."""

@@ -266,6 +266,18 @@ def test_flagged_boxes_are_left_out_on_request_and_still_counted(tmp_path: Path,
     assert data.fingerprint()["instances"] == 1
 
 
+def test_masks_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    rows = [_row(), _row("a_2", box=(0, 0.25, 0, 0.25)), _row("a_3", label=TORTOISE)]
+    root = _with_boxes(tmp_path, rows, [_box(IsGroupOf=1), _box(box=(0, 0.25, 0, 0.25), IsInside=1)])
+    unlisted = {"masks of classes that are not in oidv7-classes-segmentation.txt": 1}
+    assert _open(root).left_out() == unlisted
+    assert _open(root, drop_group_of=True).left_out() == unlisted | {
+        "masks of boxes that are flagged (drop_group_of)": 1
+    }
+    both = _open(root, drop_group_of=True, drop_inside=True)
+    assert both.left_out() == unlisted | {"masks of boxes that are flagged (drop_group_of, drop_inside)": 2}
+
+
 def test_a_box_is_of_the_same_image_the_same_class_and_the_same_place(tmp_path: Path) -> None:
     moved = (0.25, 0.5, 0.25, 0.76)
     rows = [_row("a_1"), _row("a_2", label=DOG), _row("a_3", box=moved), _row("b_1", "b", box=moved)]
