@@ -84,6 +84,10 @@ class WordPieces:
             known[row, : len(found)] = 1
         return ids, known
 
+    def reads_whole(self, word: str) -> bool:
+        """Whether a word of the vocabulary is read as the piece that it is there, and not cut or changed before."""
+        return list(self.tokenizer.encode(word, add_special_tokens=False).tokens) == [word]
+
     def _check(self, text: str, found: list[int]) -> None:
         # The marks at both ends are left out. A text of unknown words alone would get a mask unrelated to it.
         if all(one == self.unknown for one in found[1:-1][: LENGTH - 1]):

@@ -76,6 +76,11 @@ class LavtLearner(Learner):
         sizes = Architecture(width, tuple(depths), tuple(heads), window, reader_width)
         self.about = TrainedHere(sizes, reader, vocabulary, size)
         self.pieces = WordPieces(vocabulary, "`words`")
+        if never := [word for word in words if not self.pieces.reads_whole(word)]:
+            raise UserError(
+                f"{WHERE}: words: found {never[0]!r}; wanted single words, in lower case, without accents and marks: "
+                "it reads phrases so, and would never find this one in them. Correct it."
+            )
         self.network: BothHalves = BothHalves(LavtNetwork(sizes), Bert(reader))
         self.jitter = jitter
 

@@ -27,6 +27,7 @@ from .shared.phrases import required_phrase
 
 WHERE = "methods/learners/phraseclick.py"
 TO_LIST_WORDS = "docs/referring.md, PhraseClick, shows how to write it."
+SHORT_SIDES = ("l", "lt", "lft", "r", "rt")
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -47,7 +48,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         strategy: The click simulator.
         click_options: The simulator's options.
         clicks: "fixed": an instance has the same clicks in every epoch; "fresh": new ones.
-        flip: Whether to mirror half of the examples.
+        flip: Whether to mirror half of the examples, except those whose phrase names a side: "left car", "rightmost".
         jitter: The strength of the colour jitter; 0 for none.
         positive_clicks: The number of channels for positive clicks, one for each.
         negative_clicks: The number of channels for negative clicks, after the positive ones.
@@ -78,7 +79,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         without_click: Share = 0.1,
         attribute_weight: Annotated[float, Field(ge=0)] = 0.1,
     ) -> None:
-        self.words = listed(words) if isinstance(words, Path) else tuple(words)
+        self.words = listed(words) if isinstance(words, Path) else checked(words, "words")
         self.word_width, self.state = word_width, state
         self.without_phrase, self.without_click, self.attribute_weight = without_phrase, without_click, attribute_weight
         super().__init__(
@@ -142,6 +143,10 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         words = numbered(text if spoken else None, self.words)
         return found | {"words": np.array(words), "clicked": np.array(clicked)}
 
+    def _may_mirror(self, said: Said) -> bool:
+        """Not with a phrase that names a side: in a mirrored image "left car" would mean the other car."""
+        return super()._may_mirror(said) and not names_a_side(said.text)
+
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The mask's cross-entropy and, for examples with a phrase, the cross-entropy of its words.
 
@@ -173,6 +178,11 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         return {"architecture": json.dumps(self.phrase_architecture.as_dict())}
 
 
+def names_a_side(text: str | None) -> bool:
+    """Whether a phrase has a word for left or right, or one of the short forms that people type in refCOCO."""
+    return any(word.startswith(("left", "right")) or word in SHORT_SIDES for word in split(text))
+
+
 def listed(path: Path) -> tuple[str, ...]:
     """The words of a file with a word a line; empty lines and repeated words do not count.
 
@@ -183,11 +193,20 @@ def listed(path: Path) -> tuple[str, ...]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{WHERE}: words={path} cannot be read: {error}. {TO_LIST_WORDS}") from error
-    words = tuple(dict.fromkeys(line for line in lines if line))
-    several = next((word for word in words if split(word) != [word]), None)
-    if not words or several:
-        found = f"the line {several[:60]!r}" if several else "no word"
+    return checked([line for line in lines if line], f"words={path}")
+
+
+def checked(words: Sequence[str], where: str) -> tuple[str, ...]:
+    """The vocabulary, each word once.
+
+    Raises:
+        UserError: It is empty, or one of them is never read in a phrase: phrases are read word by word, in lower case.
+    """
+    never = next((word for word in words if split(word) != [word]), None)
+    if not words or never is not None:
+        found = "no word" if never is None else repr(never[:60])
         raise UserError(
-            f"{WHERE}: words={path}: found {found}; wanted one word per line, in lower case. {TO_LIST_WORDS}"
+            f"{WHERE}: {where}: found {found}; wanted single words, in lower case, one per line in a file. "
+            f"{TO_LIST_WORDS}"
         )
-    return words
+    return tuple(dict.fromkeys(words))

@@ -174,7 +174,7 @@ class PromptedDeepLabLearner(Learner):
         image, mask = sample.image, instance.mask
         clicks = self.clicking.clicks(sample, instance, rng)
         saliency = self._saliency(sample, instance, said)
-        mirrored = self.flip and rng.random() < 0.5
+        mirrored = self._may_mirror(said) and rng.random() < 0.5
         if mirrored:
             image, mask, saliency = image[:, ::-1], mask[:, ::-1], saliency[:, ::-1]
             # Column x becomes w - 1 - x; rows stay.
@@ -197,6 +197,11 @@ class PromptedDeepLabLearner(Learner):
             "image_size": np.array(sample.size),
             "target": target if not self.skip_ignored else labels(target, _shrunk(ignored, size)),
         }
+
+    def _may_mirror(self, said: Said) -> bool:  # noqa: ARG002
+        """Whether an instance with these words may be mirrored."""
+        # Whatever the words are: their saliency is that of the stored image, and is mirrored with it.
+        return self.flip
 
     def _cropped(
         self,

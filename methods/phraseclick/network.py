@@ -149,7 +149,9 @@ class PhraseClickNetwork(nn.Module):
         packed = pack_padded_sequence(self.vectors(words), lengths, batch_first=True, enforce_sorted=False)
         # (2 n s): the last state of each direction. The forward one has read the phrase up to its last word, the
         # backward one up to its first, so each has seen every word.
-        _, (states, _) = self.lstm(packed)
+        # In float32 under autocast, too: many CPUs have no LSTM in bfloat16, and this one takes little time.
+        with torch.autocast(words.device.type, enabled=False):
+            _, (states, _) = self.lstm(packed)
         return torch.cat([states[0], states[1]], dim=1)
 
 

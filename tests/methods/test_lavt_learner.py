@@ -136,6 +136,12 @@ def test_what_it_cannot_read_is_told(tmp_path: Path, kind: str, said: str) -> No
         Lavt(**bad(tmp_path, kind), device="cpu")
 
 
+@pytest.mark.parametrize("word", ["Car", "left car", "t-shirt", "café", ""])
+def test_words_that_are_never_read_are_told(word: str) -> None:
+    with pytest.raises(UserError, match=f"lavt.py: words: found '{word}'; wanted single words, in lower case"):
+        LavtLearner(["left", word], 4, (1, 1, 1, 1), (1, 1, 2, 2), 2, 1, 64, size=64)
+
+
 @pytest.mark.parametrize("text", [None, " "])
 def test_an_instance_without_words_is_told(text: str | None) -> None:
     scene = sample()

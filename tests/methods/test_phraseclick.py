@@ -135,6 +135,31 @@ def test_a_training_step_teaches_every_part_and_the_far_click_is_the_methods() -
     assert torch.isfinite(made.loss(batch))
 
 
+def test_it_trains_in_half_precision_on_a_cpu() -> None:
+    made = learner(without_phrase=0.0)
+    examples = [example(made, seed) for seed in (1, 2)]
+    batch = {name: torch.from_numpy(np.stack([one[name] for one in examples])) for name in examples[0]}
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = made.loss(batch)
+    loss.backward()
+    assert torch.isfinite(loss) and made.network.lstm.weight_ih_l0.grad.any()
+
+
+@pytest.mark.parametrize("text", ["left car", "car on the Right", "rightmost car", "lefthand, car", "car lft", "r car"])
+def test_a_phrase_that_names_a_side_is_never_mirrored(text: str) -> None:
+    made, straight = learner(), learner(flip=False)
+    wanted = example(straight, text=text)["target"]
+    assert all(np.array_equal(example(made, seed, text)["target"], wanted) for seed in range(12))
+    mirrored = [not np.array_equal(example(made, seed, "bright red car")["target"], wanted) for seed in range(12)]
+    assert {*mirrored} == {True, False}
+
+
+@pytest.mark.parametrize("word", ["Car", "dining table", "car,", ""])
+def test_a_list_of_words_is_checked_as_a_file_is(word: str) -> None:
+    with pytest.raises(UserError, match=f"phraseclick.py: words: found '{word}'; wanted single words, in lower case"):
+        PhraseClickLearner(["red", word])
+
+
 def test_an_instance_without_words_is_told() -> None:
     with pytest.raises(UserError, match="instance a of sample 1: found no words"):
         example(learner(), text=None)
@@ -153,8 +178,8 @@ def test_the_vocabulary_may_be_a_file(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"", "found no word"),
-        (b"left car\n", "the line 'left car'"),
-        (b"Car\n", "the line 'Car'"),
+        (b"left car\n", "found 'left car'"),
+        (b"Car\n", "found 'Car'"),
         (b"caf\xe9\n", "cannot be read"),
         (None, "No such file"),
     ],
