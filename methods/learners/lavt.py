@@ -26,6 +26,7 @@ from ..lavt.lavt import squashed
 from ..lavt.network import Architecture, LavtNetwork
 from ..lavt.word_pieces import LENGTH, WordPieces, spelling
 from .shared.augmentation import jittered, labels_at
+from .shared.batch_norms import check_batch
 from .shared.phrases import required_phrase
 
 WHERE = "methods/learners/lavt.py"
@@ -108,8 +109,7 @@ class LavtLearner(Learner):
         Raises:
             UserError: The batch has one example, which has no variance for batch normalisation.
         """
-        if len(batch["target"]) < 2:
-            raise UserError(f"{WHERE}: found batches of 1; wanted 2 or more. Raise `batch`.")
+        check_batch(self.network, len(batch["target"]), WHERE)
         network, bert = self.network.network, self.network.bert
         words = bert(batch["ids"], batch["known"])
         # A method calls `begin` once for all texts on an image; here every example has an image of its own.

@@ -22,6 +22,7 @@ from harness.structures import Instance, Said, Sample, UserError
 
 from ..phraseclick.network import FIRST, PhraseArchitecture, PhraseClickNetwork, numbered, said, split
 from .prompted_deeplab import PromptedDeepLabLearner
+from .shared.batch_norms import check_batch
 from .shared.mask_losses import cross_entropy
 from .shared.phrases import required_phrase
 
@@ -153,8 +154,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         Raises:
             UserError: The batch has one example, which has no variance for batch normalisation.
         """
-        if len(batch["target"]) < 2 and self._has_statistics():
-            raise UserError(f"{WHERE}: found batches of 1; wanted 2 or more. Raise `batch`.")
+        check_batch(self.network, len(batch["target"]), WHERE)
         logits, attributes = self.network(self._inputs(batch), batch["words"])
         loss = cross_entropy(logits.float(), batch["target"])
         spoken = said(batch["words"])

@@ -45,6 +45,7 @@ from .shared.augmentation import (
     resized_to,
     window_with,
 )
+from .shared.batch_norms import check_batch
 from .shared.clicking import Clicking
 from .shared.mask_losses import cross_entropy, soft_dice
 
@@ -268,8 +269,7 @@ class PromptedDeepLabLearner(Learner):
             UserError: The batch has one example, which has no variance for batch normalisation.
         """
         target = batch["target"]
-        if len(target) < 2 and self._has_statistics():
-            raise UserError("learners/prompted_deeplab.py: found batches of 1; wanted 2 or more. Raise `batch`.")
+        check_batch(self.network, len(target), "learners/prompted_deeplab.py")
         if not self.auxiliary:
             logits = self.network(self._inputs(batch)).float()
             loss = cross_entropy(logits, target)
@@ -284,11 +284,6 @@ class PromptedDeepLabLearner(Learner):
         further = F.interpolate(coarse, size=target.shape[-2:], mode="bilinear", align_corners=False)
         loss = cross_entropy(logits, target) + self.auxiliary * cross_entropy(further, target)
         return loss + soft_dice(logits, target) if self.dice else loss
-
-    def _has_statistics(self) -> bool:
-        """Whether a batch norm of the network uses the statistics of the batch."""
-        norms = (module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-        return self.network.training and any(norm.training for norm in norms)
 
     def _inputs(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "n c s s"]:
         channels = self.architecture.channels

@@ -26,11 +26,12 @@ from harness.clicks import Situation, interior_depth
 from harness.clicks.strategy import ClickRule
 from harness.plugins.interfaces import Learner
 from harness.plugins.registry import register_learner
-from harness.structures import Click, Instance, Mask, Said, Sample, UserError
+from harness.structures import Click, Instance, Mask, Said, Sample
 
 from ..ritm.network import RitmArchitecture, RitmNetwork
 from ..ritm.zoom import Window, ZoomIn
 from .shared.augmentation import jittered
+from .shared.batch_norms import check_batch, evaluating
 from .shared.clicking import clicks_made
 
 AUXILIARY_WEIGHT = 0.4
@@ -132,14 +133,12 @@ class InteractiveLearner(Learner):
         previous = torch.zeros_like(pixels[:, :1])
         # Drawn by torch's generator, which every training step seeds anew: a resumed training makes the same rounds.
         rounds = int(torch.randint(self.next_clicks + 1, ()))
-        training = self.network.training
         # These rounds only imitate a user, so they need no gradient. In training mode they would change the batch
         # norms' running statistics, and the answers would differ from those of an evaluation.
-        self.network.eval()
-        for _ in range(rounds):
-            previous = self.answered(pixels, previous, clicks).sigmoid()
-            clicks = torch.cat([clicks, next_clicks(previous[:, 0] > self.threshold, target)], dim=1)
-        self.network.train(training)
+        with evaluating(self.network):
+            for _ in range(rounds):
+                previous = self.answered(pixels, previous, clicks).sigmoid()
+                clicks = torch.cat([clicks, next_clicks(previous[:, 0] > self.threshold, target)], dim=1)
         return previous, clicks
 
     def answered(
@@ -153,10 +152,9 @@ class InteractiveLearner(Learner):
         """Refuse a batch that batch normalisation cannot be trained with.
 
         Raises:
-            UserError: The batch has one example, which has no variance.
+            UserError: The batch has one example, and the norms need more.
         """
-        if len(batch["pixels"]) < 2 and self.network.training:
-            raise UserError(f"learners/{self.name}.py: found batches of 1; wanted 2 or more. Raise `batch`.")
+        check_batch(self.network, len(batch["pixels"]), f"learners/{self.name}.py")
 
     def metadata(self) -> dict[str, str]:
         """The architecture, as JSON."""

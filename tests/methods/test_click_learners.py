@@ -10,6 +10,7 @@ import pytest
 import torch
 from harness.methods.focalclick.crops import Crop, box_of
 from harness.methods.focalclick.focalclick import FocalClick
+from harness.methods.learners import ritm
 from harness.methods.learners.focalclick import FocalClickLearner, band, clicks_in_crop, drawn_range
 from harness.methods.learners.simpleclick import SimpleClickLearner
 from harness.methods.ritm.zoom import Window, ZoomIn
@@ -17,10 +18,11 @@ from harness.methods.simpleclick.simpleclick import SimpleClick
 from safetensors.torch import save_file
 from torch import Tensor
 
-from harness.config.recipe import load_recipe
+from harness.config.recipe import Recipe, load_recipe
 from harness.plugins import parameters
 from harness.running.one_training import stored
 from harness.structures import Click, Instance, Prompt, Said, Sample, UserError
+from harness.training.state import TrainingState
 
 pytestmark = pytest.mark.slow
 
@@ -168,3 +170,21 @@ def test_the_recipe_describes_a_small_network(name: str, parameters_in_all: floa
 def test_an_unknown_simulator(name: str) -> None:
     with pytest.raises(UserError, match=f"methods/learners/{name}.py, strategy: no click rule 'none'|{name}.*none"):
         made(name, strategy="none")
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_frozen_norms_stay_frozen_and_take_a_batch_of_one(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
+    learner = made("focalclick")
+    monkeypatch.setattr(ritm.torch, "randint", lambda *_: torch.tensor(rounds))
+    with pytest.raises(UserError, match="focalclick.py: found batches of 1.*batch_norm: frozen"):
+        learner.loss(batch(learner, 1))
+    recipe = Recipe.model_validate(
+        {"learner": {"name": "focalclick"}, "datasets": [{"name": "scenes"}], "steps": 1, "batch_norm": "frozen"}
+    )
+    state = TrainingState(learner, recipe)
+    before = {name: value.clone() for name, value in learner.network.named_buffers()}
+    for examples in (2, 1):
+        state.step(0, [batch(learner, examples)])
+    assert all(torch.equal(before[name], value) for name, value in learner.network.named_buffers())
+    norms = [one for one in learner.network.modules() if isinstance(one, torch.nn.BatchNorm2d)]
+    assert norms and not any(norm.training for norm in norms) and learner.network.training

@@ -147,3 +147,12 @@ def test_an_instance_without_words_is_told(text: str | None) -> None:
     scene = sample()
     with pytest.raises(UserError, match="instance 0 of sample 1: found no words"):
         learner().example(scene, scene.instances[0], Said(text, (), ()), np.random.default_rng(0))
+
+
+def test_a_batch_of_one_is_refused_only_where_norms_need_more() -> None:
+    made = learner()
+    one = batch(made, (0, "left car"))
+    with pytest.raises(UserError, match=r"lavt.py: found batches of 1; wanted 2 or more"):
+        made.loss(one)
+    made.network.eval()  # As in a validation whose last part is one example.
+    assert torch.isfinite(made.loss(one))
