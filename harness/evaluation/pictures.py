@@ -77,7 +77,7 @@ class Picture:
 def loaded(dataset: Dataset, sample_id: str) -> Picture:
     """A sample's picture; if it does not load, all its listed instances are failed."""
     try:
-        picture = prepared(_sample(dataset, sample_id))
+        picture = prepared(read(dataset, sample_id))
         if picture.sample.broken:
             known = {one.id: one for one in listed(dataset, sample_id)}
             broken = [(known.get(id_, Listed(id_)), reason) for id_, reason in picture.sample.broken.items()]
@@ -89,8 +89,8 @@ def loaded(dataset: Dataset, sample_id: str) -> Picture:
         return Picture(nothing, failed=[(one, reason) for one in listed(dataset, sample_id)])
 
 
-def _sample(dataset: Dataset, sample_id: str) -> Sample:
-    """The sample with this id.
+def read(dataset: Dataset, sample_id: str) -> Sample:
+    """The sample with this id, as the data set loads it.
 
     Raises:
         ValueError: The data set returned another sample, something else, or one without a list of instances.

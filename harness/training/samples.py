@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from harness.config.recipe import Recipe
+from harness.evaluation.pictures import ground_truth, read
+from harness.plugins.failures import described, is_device_lost, lacks_memory
 from harness.plugins.interfaces import Dataset
 from harness.structures import Instance, Sample, UserError
 
@@ -49,7 +51,7 @@ class SampleCache:
         """The sample, decoded at its first use.
 
         Raises:
-            UserError: Its files cannot be read.
+            UserError: Its files cannot be read, or the data set's own code fails.
         """
         return self._packed(dataset, sample_id).sample()
 
@@ -74,10 +76,15 @@ class SampleCache:
 
     def _loaded(self, dataset: int, sample_id: str) -> Sample:
         try:
-            return self.datasets[dataset].load(sample_id)
-        except (OSError, ValueError) as error:
+            return usable(read(self.datasets[dataset], sample_id))
+        except UserError:
+            raise
+        except Exception as error:  # A data set of one's own may raise anything.
+            if is_device_lost(error) or lacks_memory(error):
+                raise
+            told = str(error) if isinstance(error, OSError | ValueError) else f"{described(error)}."
             raise UserError(
-                f"training: sample '{sample_id}' cannot be read: {error} Mend it; the same command again goes on."
+                f"training: sample '{sample_id}' cannot be read: {told} Mend it; the same command again goes on."
             ) from error
 
     def _keep(self, key: tuple[int, str], packed: PackedSample) -> None:
@@ -111,6 +118,22 @@ class SampleCache:
         return dataset.list_instances(sample_id)
 
 
+def usable(sample: Sample) -> Sample:
+    """The sample, its instances without a mask to learn from among the broken ones.
+
+    They are those that an evaluation fails (`evaluation.pictures.ground_truth`): the mask has another size than the
+    image, or no pixel that counts.
+    """
+    instances, broken = [], dict(sample.broken)
+    for instance in sample.instances:
+        try:
+            ground_truth(instance, sample)
+            instances.append(instance)
+        except ValueError as error:
+            broken[instance.id] = str(error)
+    return replace(sample, instances=tuple(instances), broken=broken)
+
+
 @dataclass(frozen=True, eq=False)
 class PackedSample:
     """A sample whose masks are bits, an eighth of the memory."""
@@ -130,8 +153,10 @@ class PackedSample:
 
     @property
     def bytes(self) -> int:
-        """The memory of the image and the masks, in bytes."""
-        return self.without_masks.image.nbytes + sum(bits.nbytes for bits in self.bits)
+        """The memory of the image, the masks and the other arrays of the image's size, in bytes."""
+        whole = (self.without_masks.ignore, *(instance.initial for instance in self.without_masks.instances))
+        arrays = (self.without_masks.image, *self.bits, *(one for one in whole if one is not None))
+        return sum(one.nbytes for one in arrays)
 
     def sample(self) -> Sample:
         """The sample, its masks unpacked."""

@@ -74,8 +74,8 @@ NO_MASK: Any = None
 
 
 def test_a_cached_sample_is_the_sample() -> None:
-    odd = np.random.default_rng(0).random((3, 7, 11)) < 0.5
-    instances = tuple(Instance(f"x{number}", mask, "car", None, 3) for number, mask in enumerate(odd))
+    odd = np.random.default_rng(0).random((4, 7, 11)) < 0.5
+    instances = tuple(Instance(f"x{number}", mask, "car", None, 3) for number, mask in enumerate(odd[1:]))
 
     class Odd(Boxes):
         def load(self, sample_id: str) -> Sample:
@@ -93,7 +93,7 @@ def test_a_cached_sample_is_the_sample() -> None:
 
 def test_the_cache_keeps_to_its_limit() -> None:
     dataset = Boxes()
-    one = IMAGE.nbytes + 3 * 32 * 48 // 8
+    one = IMAGE.nbytes + 3 * 32 * 48 // 8 + 32 * 48  # the image, three masks as bits, `ignore`
     roomy, tight, none = (SampleCache([dataset], limit) for limit in (2 * one, 2 * one - 1, 0))
     for cache, loads in [(roomy, 2), (tight, 4), (none, 4)]:
         dataset.loads = 0
@@ -101,3 +101,43 @@ def test_the_cache_keeps_to_its_limit() -> None:
             assert cache.sample(0, sample_id).id == sample_id
         assert dataset.loads == loads
         assert cache.bytes == one * len(cache.kept)
+
+
+def test_instances_that_an_evaluation_fails_are_broken_here_too() -> None:
+    class Odd(Boxes):
+        def load(self, sample_id: str) -> Sample:
+            good = super().load(sample_id).instances[0]
+            masks = {
+                "empty": np.zeros((32, 48), bool),
+                "turned": good.mask.T,
+                "ignored": good.mask,
+                "bytes": IMAGE[..., 0],
+            }
+            odd = tuple(Instance(name, mask, "seen", True) for name, mask in masks.items())
+            return Sample(sample_id, IMAGE, (replace(good, mask=~good.mask), *odd), {}, good.mask)
+
+    found = SampleCache([Odd()]).sample(0, "a")
+    assert [one.id for one in found.instances] == ["a0"]
+    assert found.broken == {
+        "empty": "ground truth: no pixel that counts; wanted one at least.",
+        "turned": "ground truth: bool (48, 32); wanted bool (32, 48), the image's (h, w).",
+        "ignored": "ground truth: no pixel that counts; wanted one at least.",
+        "bytes": "ground truth: uint8 (32, 48); wanted bool (32, 48), the image's (h, w).",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda _: {}["left.jpg"], r"KeyError: 'left\.jpg' \(test_samples\.py, line \d+\)\."),
+        (lambda _: None, r"load\('a'\) returned NoneType; wanted harness\.Sample\."),
+        (lambda sample: replace(sample, id="b"), r"load\('a'\) returned the sample 'b'; wanted that of"),
+    ],
+)
+def test_whatever_a_data_set_does_wrong_names_the_sample(change: Any, told: str) -> None:
+    class Wrong(Boxes):
+        def load(self, sample_id: str) -> Any:
+            return change(super().load(sample_id))
+
+    with pytest.raises(UserError, match=f"^training: sample 'a' cannot be read: {told}.* the same command again"):
+        SampleCache([Wrong()]).sample(0, "a")
