@@ -135,18 +135,16 @@ class Batches:
         with ThreadPoolExecutor(self.threads, "example") as pool:
             return list(pool.map(lambda drawn: make(*drawn), share))
 
-    def _example(self, draw: Draw, rng: np.random.Generator) -> Made:
+    def _example(self, drawn: Draw, rng: np.random.Generator) -> Made:
         """The learner's example of a draw; a draw that cannot be used is replaced by another one.
 
         A draw cannot be used if its files cannot be read, it cannot be clicked, or it has no words. The other one is
         drawn with the same generator, so that it is the same in every start of the training.
 
         Raises:
-            UserError: As many draws one after the other cannot be read as there are instances, or the learner fails.
+            UserError: None of the instances can be used, or the learner fails.
         """
-        # As many tries as there are instances: some broken files must not end a training of days, and a data set of
-        # which nothing can be read must not keep it trying for ever.
-        for _ in self.draws.draws:
+        for draw in self._tries(drawn, rng):
             sample = self.samples.sample(draw.dataset, draw.sample_id)
             reason = sample.broken.get(draw.instance_id, "listed, but not in its sample")
             for instance in (one for one in sample.instances if one.id == draw.instance_id):
@@ -161,8 +159,16 @@ class Batches:
                     except NoClickError as error:
                         reason = str(error)
             _log.warning("training: instance %s is left out: %s", draw.instance_id, reason)
-            draw = self.draws.another(rng)
         raise UserError(f"training: found no readable instance ({draw.instance_id}: {reason}). Repair the data set.")
+
+    def _tries(self, draw: Draw, rng: np.random.Generator) -> Iterator[Draw]:
+        """A draw, and those to take in its place, one after the other, until one can be used."""
+        # Some broken files must not end a training of days, and a data set of which nothing can be read must not keep
+        # it trying for ever. So others are drawn as often as there are instances. If chance finds only broken ones, as
+        # it does often where one of two is broken, each instance is tried in turn.
+        yield draw
+        yield from (self.draws.another(rng) for _ in self.draws.draws[1:])
+        yield from self.draws.draws
 
     def _stacked(self, made: Sequence[Made]) -> Batch:
         try:

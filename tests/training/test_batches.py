@@ -126,6 +126,20 @@ def test_an_unreadable_instance_gives_its_place_to_another(caplog: pytest.LogCap
     assert "instance a0 is left out: no polygon" in caplog.text
 
 
+def test_the_only_readable_instance_is_found_whatever_is_drawn() -> None:
+    class OneOfSix(Listing):
+        def load(self, sample_id: str) -> Sample:
+            sample = super().load(sample_id)
+            kept = sample.instances[:1] if sample_id == "b" else ()
+            reasons = {one.id: "no polygon" for one in sample.instances if one not in kept}
+            return replace(sample, instances=kept, broken=reasons)
+
+    samples = SampleCache([OneOfSix()])
+    batches = Batches(Identity(), samples, Draws(samples.draws(False), recipe(batch=40)))  # type: ignore[arg-type]
+    made = [batches._example(*drawn)[1]["id"].item() for step in range(3) for drawn in batches._share(step)]
+    assert made == ["b0"] * 120
+
+
 def test_nothing_but_unreadable_instances() -> None:
     samples = SampleCache([Listing(broken=True)])
     made = Draws(samples.draws(True), recipe())
