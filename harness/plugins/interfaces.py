@@ -380,10 +380,13 @@ class Learner(ABC):
 
     Attributes:
         network: The module whose parameters are trained.
+        learns_all: Whether it learns from all instances of an image, whichever is drawn. Its recipe must then say
+            `classes: all`: `seen` would promise what it does not keep.
     """
 
     name: ClassVar[str]
     network: torch.nn.Module
+    learns_all: bool = False
 
     @abstractmethod
     def example(

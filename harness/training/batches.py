@@ -221,10 +221,18 @@ def batches_of(
         device: The device on which the worker trains; its learner's other tensors on a GPU go to the same one.
         processes: Processes that share the memory for decoded images.
         threads: Threads that make a step's examples together.
+
+    Raises:
+        UserError: The data sets hold nothing to train on, or the learner learns from more than `classes: seen` allows.
     """
     if device.index is not None:
         torch.cuda.set_device(device)
     learner: Learner = parameters.build("learners", recipe.learner.name, recipe.learner.params)
+    if learner.learns_all and recipe.classes == "seen":
+        raise UserError(
+            f"training: found classes: seen; wanted `classes: all` for {named(learner)}, as it is set: it learns from "
+            "all instances of an image, those of unseen classes, too."
+        )
     samples = SampleCache(built(recipe.datasets), KEPT_BYTES // processes)
     draws = Draws(samples.draws(recipe.classes == "seen"), recipe)
     return Batches(learner, samples, draws, rank, world, recipe.accumulate, threads, recipe.text)

@@ -70,6 +70,7 @@ class ClipLearner(Learner):
         self.scale, self.offset, self.jitter = scale, offset, jitter
         self.patch_weight, self.crop_weight, self.name_weight = patch_weight, crop_weight, name_weight
         self.image_weight = image_weight
+        self.learns_all = patch_weight > 0 or image_weight > 0
         self.side = self.clip.image_size[0]
 
     def example(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from harness.methods.shared.prompted_deeplab import described_architecture
 from harness.methods.text_click import TextClick
 from safetensors.torch import save_file
 
+from harness.config.recipe import Recipe
 from harness.plugins.interfaces import Learner, Saliency
 from harness.structures import Click, Instance, Prompt, Said, Sample, UserError
-from harness.training.batches import Preparing
+from harness.training.batches import Preparing, batches_of
 
 pytestmark = pytest.mark.slow
 
@@ -490,3 +492,16 @@ def test_clip_learns_names_as_they_are_said_and_no_other_words(clip: ClipLearner
     assert (made["names"] != examples(clip, 2)["names"][0].numpy()).any()
     with pytest.raises(UserError, match=r"found the words 'the left one'; wanted the class name, 'neck tie'"):
         clip.example(sample, sample.instances[2], told._replace(text="the left one"), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("weights", "honest"),
+    [({"crop_weight": 0}, False), ({"patch_weight": 0, "image_weight": 1}, False), ({"patch_weight": 0}, True)],
+)
+def test_clip_does_not_call_seen_what_it_learns_from_all_classes(weights: dict[str, Any], honest: bool) -> None:
+    learner = {"name": "clip", "params": {"model": "methods/weights/scenes_clip.json", **weights}}
+    datasets = [{"name": "scenes", "params": {"split": "train", "count": 2}}]
+    recipe = Recipe.model_validate({"learner": learner, "datasets": datasets, "steps": 1})
+    with nullcontext() if honest else pytest.raises(UserError, match="found classes: seen; wanted `classes: all` for"):
+        batches_of(recipe, 0, 1, torch.device("cpu"))
+    batches_of(recipe.model_copy(update={"classes": "all"}), 0, 1, torch.device("cpu"))
