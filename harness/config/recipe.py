@@ -17,6 +17,8 @@ from harness.config.wording import Text, TextOrRule, checked_text, deciding, loo
 from harness.plugins import files
 from harness.structures import UserError
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Optimizer(Model):
     """AdamW, or SGD with momentum 0.9 as in the paper.
@@ -33,7 +35,7 @@ class Optimizer(Model):
     name: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     decays: Literal["chosen", "all"] = "chosen"
 
 
@@ -50,10 +52,10 @@ class Schedule(Model):
     """
 
     name: Literal["poly", "cosine", "constant"] = "poly"
-    power: float = 0.9
+    power: Annotated[float, Field(ge=0)] = 0.9
     warmup: Annotated[int, Field(ge=0)] = 0
-    min_lr: float = 0.0
-    horizon: int | None = None
+    min_lr: Annotated[float, Field(ge=0)] = 0.0
+    horizon: Annotated[int, Field(gt=0)] | None = None
     min_lr_rule: Literal["floor", "mmseg"] = "floor"
 
 
@@ -76,7 +78,7 @@ class Recipe(Model):
 
     Attributes:
         learner: A learner plugin.
-        checkpoint: The file for the trained weights, with a card beside it; by default
+        checkpoint: The .safetensors file for the trained weights, with a card beside it; by default
             weights/trained/<hash of this recipe>.safetensors.
         datasets: The data sets of the training samples.
         text: The words for an instance, as in a run: the rule, or rule, template and words file. A network should later
@@ -117,7 +119,7 @@ class Recipe(Model):
     batch: Annotated[int, Field(gt=0)] = 16
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
-    clip_norm: float | None = None
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
     threads: Annotated[int, Field(gt=0)] = 1
@@ -131,6 +133,14 @@ class Recipe(Model):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     loaders: Annotated[int, Field(ge=0)] = 0
     validation: Validation | None = None
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _is_a_safetensors_file(cls, checkpoint: str) -> str:
+        # What else reads a checkpoint's recipe, classes and data goes by this ending, and the card has another one.
+        if checkpoint and not checkpoint.endswith(".safetensors"):
+            raise PydanticCustomError("checkpoint", "a file whose name ends with .safetensors")
+        return checkpoint
 
     @field_validator("device")
     @classmethod

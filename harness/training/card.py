@@ -14,6 +14,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from harness import places
+from harness.config import yaml_file
 from harness.config.parts import Plugin
 from harness.config.recipe import Recipe
 from harness.structures import UserError
@@ -80,7 +81,8 @@ def card_of(path: Path) -> str:
     checkpoint's file is that of the copy.
 
     Raises:
-        UserError: No such file, no safetensors file, or one that no recipe of this harness made.
+        UserError: No such file, no safetensors file, or one that no recipe of this harness made, or that one of another
+            version made, which this one cannot read.
     """
     if not path.is_file():
         raise UserError(
@@ -102,7 +104,7 @@ def card_of(path: Path) -> str:
         raise UserError(
             f"{path}: found no recipe in its metadata; wanted a checkpoint that training here saved.{other}"
         )
-    recipe = Recipe.model_validate(yaml.safe_load(about["recipe_yaml"]))
+    recipe = yaml_file.validated(Recipe, yaml.safe_load(about["recipe_yaml"]), f"{path}, the recipe in its metadata")
     known = json.loads(about["classes"]), json.loads(about["data"])
     return card(recipe, path, about["commit"], *known, about.get("torch", ""))
 

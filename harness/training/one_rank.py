@@ -24,7 +24,7 @@ from harness.training.batches import Batch, Batches, batches_of, built
 from harness.training.loaders import Loaders
 from harness.training.mistakes import memory_blamed
 from harness.training.samples import Draws, SampleCache
-from harness.training.state import States, TrainingState
+from harness.training.state import SEEDS, States, TrainingState
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Training:
         torch.set_num_threads(recipe.threads)
         # Before the learner is built, which draws its initial weights: so they follow from the seed, and are alike on
         # all workers.
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(recipe.seed % SEEDS)
         device = chosen_device(recipe.device)
         batches = batches_of(recipe, rank, world, device)
         learner, on_gpu = batches.learner, device.type == "cuda"

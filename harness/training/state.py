@@ -22,6 +22,9 @@ from harness.structures import UserError
 from harness.training.mistakes import damaged
 from harness.training.steps import Batch, Forward, learning_rate, mean_over_workers, optimizer_of, synchronised
 
+SEEDS = 2**64
+"""torch's generators take seeds below this number; a recipe's seed may be larger."""
+
 
 class TrainingState:
     """A learner with its optimiser, its schedule and, if wanted, the moving average of its weights.
@@ -79,7 +82,7 @@ class TrainingState:
         # All random numbers of a step, those of dropout included, come from (seed, step, rank). So no generator's state
         # has to be kept. The factors keep the three apart: a rank counts in units of 2^40, a seed in units of 1 000
         # 003.
-        torch.manual_seed(self.recipe.seed * 1_000_003 + step + self.rank * 2**40)
+        torch.manual_seed((self.recipe.seed * 1_000_003 + step + self.rank * 2**40) % SEEDS)
         self.lr = learning_rate(self.recipe, step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr

@@ -32,7 +32,14 @@ def test_a_key_is_of_what_decides_the_weights(tmp_path: Path) -> None:
     def key(**changes: Any) -> str:
         return load_recipe(_file(tmp_path, RECIPE | changes)).key
 
-    same = [key(), key(note="x"), key(save_every=7), key(device="cpu"), key(checkpoint="weights/a"), key(seed=0)]
+    same = [
+        key(),
+        key(note="x"),
+        key(save_every=7),
+        key(device="cpu"),
+        key(checkpoint="weights/a.safetensors"),
+        key(seed=0),
+    ]
     other = [key(steps=4), key(seed=1), key(optimizer={"lr": "2e-3"}), key(classes="all")]
     assert len(set(same)) == 1 and len({same[0], *other}) == 5
 
@@ -116,6 +123,17 @@ def test_what_a_known_recipe_says_reads_no_disk(tmp_path: Path, monkeypatch: pyt
         ),
         ({"device": "cuda:"}, r"device: found 'cuda:'; wanted 'auto'"),
         ({"device": 0}, r"device: found 0; wanted a valid string"),
+        (
+            {"checkpoint": "weights/a.pt"},
+            r"checkpoint: found 'weights/a\.pt'; wanted a file whose name ends with",
+        ),
+        ({"clip_norm": -1}, r"clip_norm: found -1; wanted greater than 0"),
+        ({"clip_norm": 0}, r"clip_norm: found 0; wanted greater than 0"),
+        ({"optimizer": {"betas": [0.9, 1.0]}}, r"optimizer\.betas\[1\]: found 1\.0; wanted less than 1"),
+        ({"optimizer": {"lr": 0}}, r"optimizer\.lr: found 0; wanted greater than 0"),
+        ({"schedule": {"horizon": -5}}, r"schedule\.horizon: found -5; wanted greater than 0"),
+        ({"schedule": {"power": -1}}, r"schedule\.power: found -1; wanted greater than or equal to 0"),
+        ({"schedule": {"min_lr": -1}}, r"schedule\.min_lr: found -1; wanted greater than or equal to 0"),
         ({"schedule": {"name": "step"}}, r"schedule\.name: found 'step'; wanted 'poly', 'cosine' or 'constant'"),
     ],
 )

@@ -186,6 +186,11 @@ def test_no_gpu(tmp_path: Path) -> None:
         train(recipe(tmp_path / "w.safetensors", device="cuda"), lambda _: None)
 
 
+def test_any_seed_trains(tmp_path: Path) -> None:
+    losses = [kept_losses(recipe(tmp_path / "w.safetensors", seed=seed, steps=1)) for seed in (20261130081952, 2**64)]
+    assert losses[0] != losses[1]
+
+
 # The learning rate.
 
 

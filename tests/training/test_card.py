@@ -75,6 +75,13 @@ def test_the_card_of_another_file_is_not_printed(tmp_path: Path) -> None:
         card_of(other)
 
 
+def test_a_recipe_of_another_version_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"recipe_yaml": "learner: {name: sam}\nstep: 3\n", "recipe": "0"})
+    with pytest.raises(UserError, match=r"w\.safetensors, the recipe in its metadata, \w+: "):
+        card_of(path)
+
+
 def test_the_card_says_what_the_weights_are(tmp_path: Path) -> None:
     job = recipe(tmp_path / "w.safetensors", note="Tiny | of {no} use.", steps=2, precision="fp16")
     train(job, lambda _: None)
