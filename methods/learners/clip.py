@@ -7,6 +7,7 @@ So the model knows every class of its data set, and is no zero-shot model.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ class ClipLearner(Learner):
             "crop": _pixels(_resized(crop, self.side), self.clip.image_mean, self.clip.image_std),
             "category": np.array(category),
             "names": np.stack([self._tokens(said.vocabulary, rng) for _ in range(2)]),
+            "vocabulary": np.array(zlib.crc32(repr(said.vocabulary).encode())),
         }
 
     def _crop(self, image: Image, mask: np.ndarray, rng: np.random.Generator) -> Image:
@@ -115,7 +117,16 @@ class ClipLearner(Learner):
         return self.clip.tokenizer([templates[template].format(name) for name in vocabulary]).numpy()
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The weighted losses; the two templates of the batch's first example serve all."""
+        """The weighted losses; the two templates of the batch's first example serve all.
+
+        Raises:
+            UserError: The examples are of data sets with different classes, so that those names do not serve all.
+        """
+        if (batch["vocabulary"] != batch["vocabulary"][0]).any():
+            raise UserError(
+                "learners/clip.py: found examples of data sets with different classes in a batch; wanted the same "
+                "names in the same order in all `datasets`. Train on one of them."
+            )
         names, others = (F.normalize(self.network.encode_text(tokens), dim=-1) for tokens in batch["names"][0])
         # Two templates of every name, (c d) each: "a photo of a cup." must be nearer to "a drawing of a cup." than to
         # any other name's text. In the (c c) matrix of cosines, the right answer for row i is column i.

@@ -494,6 +494,16 @@ def test_clip_learns_names_as_they_are_said_and_no_other_words(clip: ClipLearner
         clip.example(sample, sample.instances[2], told._replace(text="the left one"), np.random.default_rng(0))
 
 
+def test_clip_refuses_to_read_one_data_sets_names_for_another(clip: ClipLearner) -> None:
+    own, sample = examples(clip, 3), scene()
+    turned = Said("car", VOCABULARY[::-1], VOCABULARY[::-1])
+    told = clip.example(sample, sample.instances[3], turned, np.random.default_rng(STRAIGHT))
+    other = {key: torch.from_numpy(value[None]) for key, value in told.items()}
+    with pytest.raises(UserError, match="data sets with different classes in a batch; wanted the same"):
+        clip.loss({key: torch.cat([own[key], other[key]]) for key in own})
+    assert torch.isfinite(clip.loss({key: torch.cat([other[key], other[key]]) for key in own}))
+
+
 @pytest.mark.parametrize(
     ("weights", "honest"),
     [({"crop_weight": 0}, False), ({"patch_weight": 0, "image_weight": 1}, False), ({"patch_weight": 0}, True)],
