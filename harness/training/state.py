@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from harness import atomic
 from harness.config.recipe import Recipe
+from harness.plugins.failures import is_device_lost, lacks_memory, one_line
 from harness.plugins.interfaces import Learner
 from harness.storage.folder import cannot_write
 from harness.structures import UserError
-from harness.training.mistakes import damaged
+from harness.training.mistakes import damaged, named
 from harness.training.steps import Batch, Forward, learning_rate, mean_over_workers, optimizer_of, synchronised
 
 SEEDS = 2**64
@@ -155,9 +156,22 @@ class TrainingState:
         return {"step": step, "network": network, "optimizer": optimizer, **average}
 
     def restore(self, kept: Mapping[str, Any]) -> int:
-        """Go on from what `as_dict` returned; returns how many steps are done."""
-        self.learner.network.load_state_dict(kept["network"])
-        self.optimizer.load_state_dict(kept["optimizer"])
+        """Go on from what `as_dict` returned; returns how many steps are done.
+
+        Raises:
+            UserError: The state is of another network, as after a change of the learner's code.
+        """
+        try:
+            self.learner.network.load_state_dict(kept["network"])
+            self.optimizer.load_state_dict(kept["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            if is_device_lost(error) or lacks_memory(error):
+                raise
+            raise UserError(
+                f"training: the state kept after step {kept['step']} is of another network than {named(self.learner)} "
+                f"builds now ({one_line(str(error), 300)}); wanted the same. Undo the change of its code, or delete "
+                "the state (runs/training/<key>.pt; with `workers` the folder <key>.ray) to train from the start."
+            ) from error
         if self.average is not None:
             self.average = {name: value.to(self.device) for name, value in kept["average"].items()}
         return int(kept["step"])

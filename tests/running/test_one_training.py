@@ -20,6 +20,7 @@ from harness.methods.click_only import ClickOnly
 from harness.methods.shared.prompted_deeplab import read_checkpoint
 from safetensors import safe_open
 
+import toy_learners
 from harness import environment, places
 from harness.config.recipe import Optimizer, Recipe
 from harness.running import one_training as training
@@ -123,6 +124,23 @@ def test_a_changed_recipe_starts_anew(tmp_path: Path, resumable: Path) -> None:
     done: list[int] = []
     train(new, lambda progress: done.append(progress.step), report_every=1)
     assert done[0] == 1
+
+
+def test_a_state_of_another_network_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = recipe(tmp_path / "w.safetensors")
+    with pytest.raises(InterruptError):
+        train(job, stop_at(4), report_every=1)
+    made = toy_learners.Toy.__init__
+
+    def wider(learner: toy_learners.Toy) -> None:
+        made(learner)
+        learner.network[4] = torch.nn.Conv2d(8, 2, 1)
+
+    monkeypatch.setattr(toy_learners.Toy, "__init__", wider)
+    with pytest.raises(
+        UserError, match=r"state kept after step 3 is of another network than learner .* delete the"
+    ):
+        train(job, lambda _: None)
 
 
 def test_a_damaged_resumable_file_is_named(tmp_path: Path, resumable: Path) -> None:
