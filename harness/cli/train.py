@@ -27,11 +27,14 @@ def train(
     With --set, a change that trains other weights saves them under the hash of the changed recipe.
     """
     from harness.config.recipe import load_recipe
+    from harness.jobs.requirements import made_by
     from harness.running.one_training import train as execute
 
     asked = load_recipe(places.config(recipe), set_)
     if asked.output.is_file() and not force:
-        say(f"{asked.output} is there already; --force trains it again.")
+        other = made_by(asked)
+        by = f", made by another recipe ({other}, now {asked.key})" if other not in ("", asked.key) else ""
+        say(f"{asked.output} is there already{by}; --force trains it again.")
         return
     if places.is_installed(asked.output):
         raise UserError(

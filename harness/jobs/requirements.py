@@ -26,16 +26,16 @@ def untrained(config: RunConfig) -> list[MethodEntry]:
     trained = [(method, identified(method.train)) for method in config.methods if method.train is not None]
     there = {recipe.output: recipe for _, recipe in trained if recipe.output.is_file()}
     for path, recipe in there.items():
-        made_by = _made_by(recipe)
-        if made_by and made_by != recipe.key:
+        other = made_by(recipe)
+        if other and other != recipe.key:
             again = "python -m harness train RECIPE --force"
             _log.warning(
-                "%s was made by another recipe (%s, now %s). To train it again: %s", path, made_by, recipe.key, again
+                "%s was made by another recipe (%s, now %s). To train it again: %s", path, other, recipe.key, again
             )
     return [method for method, recipe in trained if recipe.output not in there]
 
 
-def _made_by(recipe: KnownRecipe) -> str:
+def made_by(recipe: KnownRecipe) -> str:
     """The key of the recipe that made the checkpoint; "" if the header has none, or if it cannot be compared.
 
     Keys are made from files' hashes, so without these files the recipe's key of today differs from the one in the

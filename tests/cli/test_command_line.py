@@ -14,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from harness import UserError, cli, places
 from harness import __main__ as entry
@@ -499,6 +501,27 @@ def test_plan_says_what_trainings_take_and_measures_those_alike_once(
     assert [line.split(":")[0] for line in lines[::2][:2]] == ["Click, seed 1", "Click, seed 2"]
     assert lines[1] == lines[3] and "hours x 1 workers: " in lines[1]
     assert lines[4].endswith(" hours of one such device in all.")
+
+
+def test_train_says_if_another_recipe_made_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "w.safetensors"
+    recipe = {
+        "learner": {"name": "prompted_deeplab"},
+        "datasets": [{"name": "scenes", "params": {"split": "train"}}],
+        "steps": 5,
+        "checkpoint": str(path),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    own = load_recipe(tmp_path / "recipe.yaml").key
+    for key, said in [(own, ""), ("0a1b", f", made by another recipe (0a1b, now {own})")]:
+        save_file({"a": np.zeros(1)}, path, {"recipe": key, "recipe_yaml": "..."})
+        monkeypatch.setattr("sys.argv", ["harness", "train", str(tmp_path / "recipe.yaml")])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        told = " ".join(capsys.readouterr().out.split())
+        assert (done.value.code, told) == (0, f"{path} is there already{said}; --force trains it again.")
 
 
 @pytest.mark.slow

@@ -137,9 +137,7 @@ def test_a_state_of_another_network_is_told(tmp_path: Path, monkeypatch: pytest.
         learner.network[4] = torch.nn.Conv2d(8, 2, 1)
 
     monkeypatch.setattr(toy_learners.Toy, "__init__", wider)
-    with pytest.raises(
-        UserError, match=r"state kept after step 3 is of another network than learner .* delete the"
-    ):
+    with pytest.raises(UserError, match=r"state kept after step 3 is of another network than learner .* delete the"):
         train(job, lambda _: None)
 
 
