@@ -139,16 +139,16 @@ def test_workers_that_fit_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [{"Alive": alive, "Resources": {"CPU": 4.0, "GPU": 2.0}} for alive in (True, True, False)]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0})
-    many = recipe(Path("w"), workers=4, threads=2, device="auto")
+    many = recipe(Path("w.safetensors"), workers=4, threads=2, device="auto")
     assert scaling_of(many).num_workers == 4 and scaling_of(many).use_gpu
     for changed in ({"threads": 3, "workers": 2}, {"threads": 2, "workers": 4, "device": "cuda"}):
-        assert scaling_of(recipe(Path("w"), **changed)).num_workers == changed["workers"]
+        assert scaling_of(recipe(Path("w.safetensors"), **changed)).num_workers == changed["workers"]
     with pytest.raises(UserError, match="4 workers ask for 3 CPU, 1 GPU each .* 8 CPU, 4 GPU, room for 2"):
-        scaling_of(recipe(Path("w"), workers=4, threads=1, loaders=2, device="auto"))
+        scaling_of(recipe(Path("w.safetensors"), workers=4, threads=1, loaders=2, device="auto"))
     nodes[:] = [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}]
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 1.0})
     with pytest.raises(UserError, match="2 workers ask for 1 CPU, 1 GPU each .* room for 1"):  # and not for two CPUs
-        scaling_of(recipe(Path("w"), workers=2, device="auto"))
+        scaling_of(recipe(Path("w.safetensors"), workers=2, device="auto"))
 
 
 def test_states_lie_with_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
