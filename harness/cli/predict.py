@@ -38,7 +38,8 @@ def predict(
         ),
     ] = [],  # noqa: B006
     at_once: Annotated[
-        bool, typer.Option("--at-once", help="Give all clicks in one prompt, instead of one after the other.")
+        bool,
+        typer.Option("--at-once", help="Give all clicks in one prompt, not in the rounds of the config's click rule."),
     ] = False,
     set_: Set = [],  # noqa: B006
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import messages, places
+from harness.clicks import clicks_a_round
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import label as label_of
 from harness.config.run_config import RunConfig, load_run
@@ -28,12 +29,15 @@ class Loaded:
         method: The method with its weights.
         reads: Whether it gets the words; False if the config asks it with `text: none`.
         plugin: The plugin's name.
+        a_round: How many clicks the config's rule makes in each round: a network with a channel for each of three
+            clicks gets all three at once.
     """
 
     label: str
     method: Method
     reads: bool
     plugin: str
+    a_round: int = 1
 
 
 def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = True) -> list[Loaded]:
@@ -63,7 +67,13 @@ def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = 
             chance.seed("build", entry.name)
             built[key] = parameters.build("methods", entry.name, entry.params)
     return [
-        Loaded(label_of(entry), built[repr((entry.name, entry.params))], _reads(config, entry), entry.name)
+        Loaded(
+            label_of(entry),
+            built[repr((entry.name, entry.params))],
+            _reads(config, entry),
+            entry.name,
+            _a_round(config, entry),
+        )
         for entry in wanted
     ]
 
@@ -113,6 +123,13 @@ def entries(config: RunConfig) -> Iterator[MethodEntry]:
 
 def _reads(config: RunConfig, entry: MethodEntry) -> bool:
     return config.text_of(entry).rule != "none"
+
+
+def _a_round(config: RunConfig, entry: MethodEntry) -> int:
+    """The clicks of a round; 1 where variants of one method differ in it, since they are asked as one."""
+    asked = [one for one in config.methods if one.variant_of == label_of(entry)] or [entry]
+    found = {clicks_a_round(one.strategy, one.options) for one in map(config.clicks_of, asked) if one.max_clicks}
+    return found.pop() if len(found) == 1 else 1
 
 
 def _check_text_alone(wanted: Sequence[MethodEntry]) -> None:

@@ -6,6 +6,8 @@ with click_index k:
 
     clicks a, b, c   ->   ask(a)   ask(a, b)   ask(a, b, c)       each with the memory of the one before
 
+Where the config's rule makes several clicks in a round, so does a session: with three a round, these are ask(a, b, c).
+
 Answers are kept. After a, b, c a fourth click costs one round, and going back to a, b costs none.
 """
 
@@ -105,7 +107,8 @@ class Session:
 
         Args:
             label: The method's label.
-            clicks: Clicks inside the picture; each is a round of its own. Without any there is one round by text alone.
+            clicks: Clicks inside the picture, in rounds as in a run (`Loaded.a_round`), the last of which may have
+                fewer. Without any there is one round by text alone.
             text: The words; None for none.
             at_once: Whether all clicks are one prompt, in a single round.
         """
@@ -119,7 +122,7 @@ class Session:
         # put again, also known ones, so that the rounds of the current clicks are the last to be dropped. A round that
         # failed is kept as well, and ends the loop: the next one would have no mask to start from.
         answer = Answer(label)
-        for count in range(1, len(clicks) + 1) if clicks else (0,):
+        for count in (*range(loaded.a_round, len(clicks), loaded.a_round), len(clicks)):
             key = (label, tuple(clicks[:count]), said)
             known = self._answers.get(key)
             answer = self._asked(loaded, key[1], said, answer.prediction) if known is None else known
@@ -254,10 +257,12 @@ def predict(
         method: A method from `harness.method`, or one that you built.
         image: A file, or uint8 (h, w, 3) in RGB.
         click: (x, y), or (x, y, False) for a negative one, in pixels; or several. Each is a round of its own, as in a
-            run: the method starts it from its last mask. Leave it out for a method that segments by text alone.
+            run that makes one click a round: the method starts it from its last mask. Leave it out for a method that
+            segments by text alone.
         text: The words, exactly as the method gets them.
         vocabulary: The names that the words are contrasted with; by default those of the method's training.
-        at_once: Whether all clicks are one prompt, in a single round.
+        at_once: Whether all clicks are one prompt, in a single round, as a network with a channel for each of several
+            clicks needs them.
 
     Returns:
         The candidates, bool (k, h, w), with their scores.
