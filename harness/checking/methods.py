@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def shapes_and_types(asked: Asked) -> str:
     counts = set()
     for image, prompts in asked.questions:
         answer = asked.answer(image, prompts[0])
-        for clicks in (prompts[0].clicks[0], [*prompts[0].clicks]):
+        for clicks in (*_lone(prompts[0]), [*prompts[0].clicks]):
             asked.predicted(image, clicks, prompts[0])
         # A run takes the memory of the candidate that it chose into the next round, so it looks it up by position.
         if len(answer.memory) not in (0, len(answer.masks)):
@@ -120,7 +121,7 @@ def swapped_x_and_y(asked: Asked) -> str:
     for image, _ in asked.questions:
         for first, second in PAIRS:
             clicks = [_at(image, share) for share in (first, second)]
-            one, other = (asked.answer(image, _prompt(asked, click)) for click in clicks)
+            one, other = (asked.answer(image, _prompt(asked, click, image.shape[:2])) for click in clicks)
             if one.masks.shape == other.masks.shape:
                 changed = (one.masks ^ other.masks).any(axis=0)
                 own += sum(_near(changed, click.x, click.y) for click in clicks)
@@ -192,7 +193,7 @@ def border_click(asked: Asked) -> str:
     for x in (0, w // 2, w - 1):
         for y in (0, h // 2, h - 1):
             with _named(f"click ({x}, {y}) on {h} x {w} pixels"):
-                asked.answer(image, _prompt(asked, Click(x, y)))
+                asked.answer(image, _prompt(asked, Click(x, y), (h, w)))
     return "corners and sides"
 
 
@@ -201,7 +202,8 @@ def odd_sizes(asked: Asked) -> str:
     whole = asked.questions.images[0]
     for h, w in SIZES:
         with _named(f"a picture of {h} x {w} pixels"):
-            asked.answer(np.ascontiguousarray(np.resize(whole, (h, w, 3))), _prompt(asked, Click(w // 2, h // 2)))
+            prompt = _prompt(asked, Click(w // 2, h // 2), (h, w))
+            asked.answer(np.ascontiguousarray(np.resize(whole, (h, w, 3))), prompt)
     # A mirrored view has a negative stride. torch.from_numpy refuses it, and C code that reads the memory from its
     # start sees other pixels; then the answer differs from that to a copy, which has its pixels in order.
     mirrored, prompt = whole[:, ::-1], asked.questions.prompts[0][0]
@@ -273,8 +275,9 @@ def predict_against_segment(asked: Asked) -> str:
     """`predict` gives the same answers as `encode` and `segment`, so that trying by hand shows what is benchmarked."""
     for image, prompts in asked.questions:
         # `predict` also takes a click that is not in a list, (x, y) or Click; a plugin may handle that in its own way.
-        given = [(prompt, prompt.clicks, "") for prompt in prompts]
-        for prompt, clicks, how in [*given, (prompts[0], prompts[0].clicks[0], " of a click that stands alone")]:
+        given: list[tuple[Prompt, Any, str]] = [(prompt, prompt.clicks, "") for prompt in prompts]
+        given += [(prompts[0], click, " of a click that stands alone") for click in _lone(prompts[0])]
+        for prompt, clicks, how in given:
             share = apart(asked.predicted(image, clicks, prompt), asked.answer(image, prompt))
             if share > TIPPED:
                 what = f"predict{how} differs from encode and segment"
@@ -380,9 +383,18 @@ def _differ(asked: Asked, image: Image, prompt: Prompt) -> bool:
     return not np.array_equal(own.masks, others.masks)
 
 
-def _prompt(asked: Asked, click: Click) -> Prompt:
-    """The first picture's first prompt, with another click."""
-    return replace(asked.questions.prompts[0][0], clicks=(click,))
+def _prompt(asked: Asked, click: Click, size: tuple[int, int]) -> Prompt:
+    """The first picture's first prompt with another first positive click, on a picture of (h, w)."""
+    prompt, (height, width) = asked.questions.prompts[0][0], size
+    # Other clicks of the round stay where they are, or move to the edge of a smaller picture.
+    clicks = [replace(one, x=min(one.x, width - 1), y=min(one.y, height - 1)) for one in prompt.clicks]
+    clicks[next((place for place, one in enumerate(clicks) if one.positive), 0)] = click
+    return replace(prompt, clicks=tuple(clicks))
+
+
+def _lone(prompt: Prompt) -> tuple[Click, ...]:
+    """The prompt's click if it has a single one, to be given without a list."""
+    return prompt.clicks if len(prompt.clicks) == 1 else ()
 
 
 def _at(image: Image, share: tuple[float, float]) -> Click:

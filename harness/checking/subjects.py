@@ -58,9 +58,12 @@ class Subject:
         if self.kind == "datasets":
             return check_dataset(self.name, self.params, limit)
         # A config's method is loaded as `predict` and `try` load it, with their checks: are weights there and trained.
-        method = load_methods(self.config, [self.label])[0].method if self.config else self._built(None)
+        # So is the round of clicks with which the config asks it: a network may need two positive and one negative.
+        loaded = load_methods(self.config, [self.label])[0] if self.config else None
+        method = loaded.method if loaded else self._built(None)
         assert method is not None
-        return check_method(Asked(method, self._questions(words), self._built, _gpu()))
+        questions = self._questions(words, loaded.signs if loaded else (True,))
+        return check_method(Asked(method, questions, self._built, _gpu()))
 
     def _built(self, device: str | None) -> Method | None:
         """Build the method once more. Given a device, build it there, or return None if it takes no device."""
@@ -69,13 +72,13 @@ class Subject:
         chance.seed("build", self.name)
         return None if params is None else parameters.build(self.kind, self.name, params)
 
-    def _questions(self, words: Sequence[str]) -> Questions:
+    def _questions(self, words: Sequence[str], signs: tuple[bool, ...]) -> Questions:
         """Questions about the config's first data set, or about embedded scenes without a config."""
         if self.config is None:
             return of_scenes(words)
         first = self.config.datasets[0]
         dataset: Dataset = parameters.build("datasets", first.name, first.params)
-        return of_samples(map(dataset.load, dataset.sample_ids()[:20]), dataset.classes, words)
+        return of_samples(map(dataset.load, dataset.sample_ids()[:20]), dataset.classes, words, signs)
 
 
 def named(

@@ -170,18 +170,23 @@ def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
-    """How many clicks a strategy adds each round, found by calling it on a made-up image.
+    """How many clicks a strategy adds each round; raises what `signs_of_a_round` raises."""
+    return len(signs_of_a_round(name, options))
+
+
+def signs_of_a_round(name: str, options: Mapping[str, Any]) -> tuple[bool, ...]:
+    """Whether each click of a strategy's first round is positive, found by calling it on a made-up image.
 
     Raises:
         UserError: It does not take these options, they contradict each other, or they need more pixels than the image
             has; or the strategy raises, or returns no clicks.
     """
     if _replays(name):
-        return 1
+        return (True,)
     made = _tried(name, options)
     if not (isinstance(made, tuple) and made and all(isinstance(click, Click) for click in made)):
         raise UserError(f"{name}: returned {made!r}; wanted a tuple of at least one Click.")
-    return len(made)
+    return tuple(bool(click.positive) for click in made)
 
 
 def draws_differ(name: str, options: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import messages, places
-from harness.clicks import clicks_a_round
+from harness.clicks.strategy import signs_of_a_round
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import label as label_of
 from harness.config.run_config import RunConfig, load_run
@@ -29,15 +29,15 @@ class Loaded:
         method: The method with its weights.
         reads: Whether it gets the words; False if the config asks it with `text: none`.
         plugin: The plugin's name.
-        a_round: How many clicks the config's rule makes in each round: a network with a channel for each of three
-            clicks gets all three at once.
+        signs: Whether each click in a round of the config's rule is positive. A network with a channel for each of
+            three clicks gets all three at once.
     """
 
     label: str
     method: Method
     reads: bool
     plugin: str
-    a_round: int = 1
+    signs: tuple[bool, ...] = (True,)
 
 
 def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = True) -> list[Loaded]:
@@ -72,7 +72,7 @@ def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = 
             built[repr((entry.name, entry.params))],
             _reads(config, entry),
             entry.name,
-            _a_round(config, entry),
+            _signs(config, entry),
         )
         for entry in wanted
     ]
@@ -125,11 +125,11 @@ def _reads(config: RunConfig, entry: MethodEntry) -> bool:
     return config.text_of(entry).rule != "none"
 
 
-def _a_round(config: RunConfig, entry: MethodEntry) -> int:
-    """The clicks of a round; 1 where variants of one method differ in it, since they are asked as one."""
+def _signs(config: RunConfig, entry: MethodEntry) -> tuple[bool, ...]:
+    """The signs of a round's clicks; one positive click where variants of one method differ, for they are one here."""
     asked = [one for one in config.methods if one.variant_of == label_of(entry)] or [entry]
-    found = {clicks_a_round(one.strategy, one.options) for one in map(config.clicks_of, asked) if one.max_clicks}
-    return found.pop() if len(found) == 1 else 1
+    found = {signs_of_a_round(one.strategy, one.options) for one in map(config.clicks_of, asked) if one.max_clicks}
+    return found.pop() if len(found) == 1 else (True,)
 
 
 def _check_text_alone(wanted: Sequence[MethodEntry]) -> None:

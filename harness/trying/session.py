@@ -107,7 +107,7 @@ class Session:
 
         Args:
             label: The method's label.
-            clicks: Clicks inside the picture, in rounds as in a run (`Loaded.a_round`), the last of which may have
+            clicks: Clicks inside the picture, in rounds as in a run (`Loaded.signs`), the last of which may have
                 fewer. Without any there is one round by text alone.
             text: The words; None for none.
             at_once: Whether all clicks are one prompt, in a single round.
@@ -122,7 +122,8 @@ class Session:
         # put again, also known ones, so that the rounds of the current clicks are the last to be dropped. A round that
         # failed is kept as well, and ends the loop: the next one would have no mask to start from.
         answer = Answer(label)
-        for count in (*range(loaded.a_round, len(clicks), loaded.a_round), len(clicks)):
+        a_round = len(loaded.signs)
+        for count in (*range(a_round, len(clicks), a_round), len(clicks)):
             key = (label, tuple(clicks[:count]), said)
             known = self._answers.get(key)
             answer = self._asked(loaded, key[1], said, answer.prediction) if known is None else known

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from checked import BAD_METHODS, Good, around
+from checked import BAD_METHODS, Good, Three, around
 from fakes import ByText
 from harness import Click, Prediction
 from harness.checking.asking import Asked, on_device
@@ -43,6 +43,17 @@ def test_there_are_twelve_each_with_what_to_mend() -> None:
 
 def test_a_good_method_passes_all(questions: Questions) -> None:
     assert of(found(Good, questions), "passed") == [probe.name for probe in PROBES]
+
+
+def test_a_method_for_three_clicks_passes_all_if_it_is_given_three(questions: Questions) -> None:
+    three = of_scenes(signs=(True, True, False))
+    assert of(found(Three, three), "passed") == [probe.name for probe in PROBES]
+    for image, prompts in three:
+        for prompt in prompts:
+            assert len(set(prompt.clicks)) == 3
+            assert all(0 <= one.x < image.shape[1] and 0 <= one.y < image.shape[0] for one in prompt.clicks)
+    first = [prompts[0].clicks[0] for _, prompts in three]
+    assert first == [prompts[0].clicks[0] for _, prompts in questions]
 
 
 @pytest.mark.parametrize("bad", BAD_METHODS, ids=lambda bad: bad.__name__)

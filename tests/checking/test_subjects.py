@@ -61,6 +61,15 @@ def test_a_config_stands_for_its_plugins_or_for_one_of_them(here: Command, confi
     assert done.returncode == 0 and "method" not in done.stdout
 
 
+def test_a_method_is_asked_with_its_config_s_round_of_clicks(here: Command, config: Path) -> None:
+    raw = yaml.safe_load(config.read_text())
+    clicks = {"strategy": "paper/v2", "options": {"positives": 2, "negatives": 1}, "max_clicks": 3}
+    raw["methods"] = [{"name": "checked:Three", "label": "three", "clicks": clicks}]
+    config.write_text(yaml.safe_dump(raw))
+    done = here("check", config, "--method", "three")
+    assert (done.returncode, done.stderr) == (0, "") and "method three: no probe failed" in done.stdout
+
+
 def test_the_page_shows_what_is_printed(here: Command, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = repository / "my_repo" / "methods.py"
     source.write_text(

@@ -32,6 +32,15 @@ class Good(Method):
         return Prediction(around(size, last.x, last.y, radius + sum(map(ord, prompt.text or "")) % 97 / 20)[None])
 
 
+class Three(Good):
+    """The same around the first click, for two positive clicks and a negative one and no others."""
+
+    def disk(self, state: Any, prompt: Prompt) -> Prediction:
+        if [one.positive for one in prompt.clicks] != [True, True, False]:
+            raise ValueError("wanted two positive clicks and a negative one.")
+        return super().disk(state, replace(prompt, clicks=prompt.clicks[:1]))
+
+
 class Map(Saliency):
     """A saliency that is computed on a device."""
 

@@ -77,7 +77,7 @@ def test_each_click_is_a_round_that_starts_from_the_last_mask() -> None:
 
 @pytest.mark.parametrize(("count", "rounds"), [(1, 1), (2, 1), (3, 1), (4, 2), (6, 2), (7, 3)])
 def test_where_a_round_has_three_clicks_a_session_asks_three_at_once(count: int, rounds: int) -> None:
-    asked = Session([Loaded("Grows", Grows(), True, "grows", a_round=3)], own_picture(grey()))
+    asked = Session([Loaded("Grows", Grows(), True, "grows", signs=(True, True, False))], own_picture(grey()))
     answer = asked.ask("Grows", [Click(place, place) for place in range(count)], None)
     assert answer.prediction is not None and answer.prediction.masks.sum() == rounds
 
@@ -99,8 +99,8 @@ def test_the_clicks_of_a_round_are_those_of_the_config(tmp_path: Path) -> None:
         ],
     }
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(raw))
-    found = {loaded.label: loaded.a_round for loaded in load_methods(load_run(tmp_path / "a.yaml"))}
-    assert found == {"as the run": 3, "own": 1, "alike": 2, "both": 1}
+    found = {loaded.label: loaded.signs for loaded in load_methods(load_run(tmp_path / "a.yaml"))}
+    assert found == {"as the run": (True, True, False), "own": (True,), "alike": (True, False), "both": (True,)}
 
 
 def test_a_picture_is_encoded_once_and_an_answer_is_kept() -> None:
