@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.checking.asking import TIPPED, Asked, apart
+from harness.checking.asking import TIPPED, Asked, apart, checked
 from harness.checking.probes import BrokenError, Outcome, Probe, UntoldError, outcomes
 from harness.evaluation.probe import says_uses_text
+from harness.evaluation.protocol import carried
 from harness.plugins.failures import described
-from harness.structures import Click, Image, Mask, Prompt, UserError
+from harness.structures import Click, Image, Mask, Prediction, Prompt, UserError
 
 TYPES, TWICE = "shapes and types", "the same answer twice"
 ON_GPU = 5e-3
@@ -139,12 +140,13 @@ def swapped_x_and_y(asked: Asked) -> str:
 def leaking_state(asked: Asked) -> str:
     """A picture's answers do not depend on the pictures before it, and do not change when others come after.
 
-    It looks for three faults in turn:
+    Nor does the second round of an object's clicks depend on the clicks on another object. It looks for four faults:
 
         encode(1), answer 1                           kept as it is
         encode(1), encode(2), answer 2, answer 1      1. the kept array changed: the method returns one buffer each time
                                                       2. the answer differs: `encode` leaves the picture on `self`
         new method: encode(2), answer 2               3. the answer differs: a cache still holds something of picture 1
+        object A, object B, object A again            4. the answer differs: the last mask is kept on `self`
     """
     first, second = asked.questions.images[:2]
     prompt, other = asked.questions.prompts[0][0], asked.questions.prompts[1][0]
@@ -164,7 +166,40 @@ def leaking_state(asked: Asked) -> str:
     fresh = asked.another and asked.another(None)
     if fresh and apart(asked.answer(second, other, fresh), later) > TIPPED:
         raise BrokenError("the answer for a picture differs if the method answered for another picture before.")
+    _check_rounds(asked)
     return "no picture changes the answer for another"
+
+
+def _check_rounds(asked: Asked) -> None:
+    """Refuse a method whose second answer for an object depends on the click that another object got in between."""
+    try:
+        alone = _second_round(asked, interrupted=False)
+    except BrokenError:
+        raise
+    except Exception:  # A network for a fixed number of clicks refuses more; a run that asks it so has failed rows.
+        return
+    if apart(alone, _second_round(asked, interrupted=True)):
+        raise BrokenError(
+            "the answer to an object's second click differs if another object was clicked in between, as in a run."
+        )
+
+
+def _second_round(asked: Asked, interrupted: bool) -> Prediction:
+    """The answer to a further round of clicks on the first picture's first object, from the memory of the first round.
+
+    Args:
+        asked: The method.
+        interrupted: Whether another object's first round comes between the two.
+    """
+    image, prompt = asked.questions.images[0], asked.questions.prompts[0][0]
+    other = _prompt(asked, Click(0, 0), image.shape[:2])
+    (state,) = asked.states([image])
+    ((first,),) = asked.answers([(state, [prompt])])
+    memory = carried(checked(first, image))[1]
+    if interrupted:
+        asked.answers([(state, [other])])
+    ((second,),) = asked.answers([(state, [replace(prompt, clicks=prompt.clicks + other.clicks, previous=memory)])])
+    return checked(second, image)
 
 
 def empty_text(asked: Asked) -> str:
@@ -315,8 +350,9 @@ PROBES = (
     Probe(
         "state that leaks between images",
         leaking_state,
-        "Return from `encode` all that `segment` needs of the picture, keep nothing of it on `self`, and return new "
-        "arrays each time. The key of a cache must be made from the picture's content, not from its size or id().",
+        "Return from `encode` all that `segment` needs of the picture, and in `Prediction.memory` what the next click "
+        "needs of the last mask. Keep nothing of either on `self`, and return new arrays each time. The key of a cache "
+        "must be made from the picture's content, not from its size or id().",
         (TYPES, TWICE),
     ),
     Probe(

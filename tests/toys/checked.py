@@ -103,6 +103,14 @@ class Cached(Good):
         return [self.known.setdefault(one.shape, super(Cached, self).encode([one])[0]) for one in images]
 
 
+class Remembering(Good):
+    """state that leaks between images: keeps the mask of the click before on `self`, whichever object it was of."""
+
+    def disk(self, state: Any, prompt: Prompt) -> Prediction:
+        self.last = super().disk(state, prompt).masks | (self.last if len(prompt.clicks) > 1 else False)
+        return Prediction(self.last)
+
+
 class NeedsWords(Good):
     """empty text: takes it for granted that there are words."""
 
@@ -168,7 +176,7 @@ class TwoWays(Good):
 
 
 BAD_METHODS = (
-    *(Floats, Drawing, FirstOfBatch, Swapped, Cached, NeedsWords, Windowed, EvenSizes, Writing),
+    *(Floats, Drawing, FirstOfBatch, Swapped, Cached, Remembering, NeedsWords, Windowed, EvenSizes, Writing),
     *(Secretive, Boastful, OtherOnGpu, TwoWays),
 )
 """Each says in its docstring, before the colon, which probe it fails."""
