@@ -74,11 +74,11 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> T
 
 
 def segmented(
-    method: Method, groups: Sequence[Group], ids: Sequence[str], seed: int, click: int, piece: int = 0
+    method: Method, groups: Sequence[Group], ids: Sequence[str], seed: int, number: int, piece: int = 0
 ) -> list[Answers]:
     """Ask all groups at once; if that fails, each image alone, then each prompt alone.
 
-    The random generators are seeded before each call from `seed`, `click`, the ids of the images in the call and, from
+    The random generators are seeded before each call from `seed`, `number`, the ids of the images in the call and, from
     1 on, `piece`.
 
     Args:
@@ -86,7 +86,7 @@ def segmented(
         groups: The images' states and prompts.
         ids: The ids of the images.
         seed: The run's seed.
-        click: The number of clicks that the prompts have.
+        number: The number of the round of clicks, from 1.
         piece: The number of the part of a large image's prompts.
 
     Returns:
@@ -95,7 +95,7 @@ def segmented(
 
     def asked(items: list[tuple[str, Group]]) -> list[Any]:
         # Piece 0 is left out of the seed: nearly all images have no other, and their numbers stay as without pieces.
-        chance.seed(seed, "segment", click, *(id_ for id_, _ in items), *[piece][: bool(piece)])
+        chance.seed(seed, "segment", number, *(id_ for id_, _ in items), *[piece][: bool(piece)])
         return method.segment([group for _, group in items])
 
     answers: list[Answers] = []

@@ -117,16 +117,16 @@ class Session:
         if not clicks and loaded.method.needs_click:
             return Answer(label, error="no click; wanted at least one.")
         if at_once:
-            return self._asked(loaded, tuple(clicks), said, None)
+            return self._asked(loaded, tuple(clicks), said, None, 1)
         # Rounds that were answered before come from memory; the first new one starts from the last of those. All are
         # put again, also known ones, so that the rounds of the current clicks are the last to be dropped. A round that
         # failed is kept as well, and ends the loop: the next one would have no mask to start from.
         answer = Answer(label)
         a_round = len(loaded.signs)
-        for count in (*range(a_round, len(clicks), a_round), len(clicks)):
+        for number, count in enumerate((*range(a_round, len(clicks), a_round), len(clicks)), 1):
             key = (label, tuple(clicks[:count]), said)
             known = self._answers.get(key)
-            answer = self._asked(loaded, key[1], said, answer.prediction) if known is None else known
+            answer = self._asked(loaded, key[1], said, answer.prediction, number) if known is None else known
             self._answers.put(key, answer, answer.prediction.masks.nbytes if answer.prediction else len(answer.error))
             if answer.error:
                 break
@@ -168,8 +168,10 @@ class Session:
             self._pictures[id(method)] = own
         return self._pictures[id(method)]
 
-    def _asked(self, loaded: Loaded, clicks: tuple[Click, ...], text: str | None, before: Prediction | None) -> Answer:
-        """One round, which starts from the answer to the round before."""
+    def _asked(
+        self, loaded: Loaded, clicks: tuple[Click, ...], text: str | None, before: Prediction | None, number: int
+    ) -> Answer:
+        """The round with this number, from 1, which starts from the answer to the round before."""
         picture = self.encoded(loaded.method)
         if isinstance(picture.state, Exception):
             return Answer(loaded.label, error=f"encode: {described(picture.state)}")
@@ -177,7 +179,7 @@ class Session:
         started = time.perf_counter()
         try:
             asked = [(picture.state, [prompt])]
-            (answers,) = segmented(loaded.method, asked, [picture.sample.id], self.seed, len(clicks) or 1)
+            (answers,) = segmented(loaded.method, asked, [picture.sample.id], self.seed, number)
             (found,) = answers.given
             if isinstance(found, Exception):
                 raise found

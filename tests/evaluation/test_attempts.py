@@ -37,7 +37,7 @@ def prompts(*texts: str) -> list[Prompt]:
 def test_what_fails_together_is_tried_image_by_image_and_then_prompt_by_prompt() -> None:
     method = Fussy()
     groups = [("a", prompts("x")), ("b", prompts("x", "bad")), ("c", prompts("x"))]
-    answers = segmented(method, groups, ["a", "b", "c"], seed=0, click=1)
+    answers = segmented(method, groups, ["a", "b", "c"], seed=0, number=1)
     types = [[type(one) for one in many.given] for many in answers]
     assert types == [[Prediction], [Prediction, ValueError], [Prediction]]
     together, alone = [("a", 1), ("b", 2), ("c", 1)], [("b", 1), ("b", 1)]

@@ -317,6 +317,28 @@ def test_a_session_answers_as_the_rows_of_a_run_do_click_after_click(label: str,
             assert np.count_nonzero(mask != rle.decode(row.mask, mask.shape)) <= 2
 
 
+class Draws(Method):
+    """Some of the picture's rows, as many as a number says that is drawn once a call."""
+
+    def segment(self, groups: Any) -> list[list[Prediction]]:
+        drawn = np.random.random()
+        return [[Prediction(self.top(image.shape[:2], drawn)) for _ in prompts] for image, prompts in groups]
+
+    def top(self, size: tuple[int, int], share: float) -> Any:
+        return np.broadcast_to(np.arange(size[0])[:, None] < share * size[0], (1, *size)).copy()
+
+
+def test_a_method_that_draws_draws_by_the_round_as_in_a_run() -> None:
+    loaded = Loaded("draws", Draws(), True, "click_only", signs=(True, True, False))
+    data = parameters.build("datasets", "scenes", {"split": "val"})
+    made = [one for one in rows(loaded, 1, THREE_AT_ONCE) if one.status == "ok"]
+    assert {one.click_index for one in made} == {3, 6} and len({one.mask for one in made}) == 2
+    asked = Session([loaded], prepared(data.load(made[0].image_id)), data.classes)
+    for row in made:
+        found = asked.ask("draws", row.clicks, row.text).prediction
+        assert found is not None and rle.encode(found.masks[0]) == row.mask
+
+
 @pytest.mark.slow
 def test_predict_from_the_shell_and_from_python_say_one_thing(
     tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
