@@ -31,6 +31,7 @@ from harness.structures import Click, Image, Masks, Prediction, Prompt, UserErro
 from .clip_tokens import clip_text_limit
 from .ranking import ClipRanking
 from .saliency_ranking import saliency_scores, text_maps
+from .texts import required_text
 
 Ranking = Literal["confidence", "clip", "saliency"]
 MultimaskRule = Literal["first", "always", "never"]
@@ -205,10 +206,14 @@ class MultiMask(Method):
             yield from self.saliency.read_names(names)
 
     def saliency_map(self, state: EncodedImage, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:
-        """The map that ranks a prompt's candidates; None without a ranking by saliency."""
+        """The map that ranks a prompt's candidates; None without a ranking by saliency.
+
+        Raises:
+            ValueError: The prompt has no text.
+        """
         if self.saliency is None:
             return None
-        return text_maps(self.saliency, state.seen, state.size, [prompt], [str(prompt.text)])[0]
+        return text_maps(self.saliency, state.seen, state.size, [prompt], [required_text(prompt, self.name)])[0]
 
     @torch.inference_mode()
     def text_fits(

@@ -112,3 +112,15 @@ def test_what_is_missing_is_said() -> None:
     for text in (None, "", " "):
         with pytest.raises(ValueError, match="sam ranks by saliency, which needs a text; found"):
             method.segment([(method.encode([np.zeros((32, 48, 3), np.uint8)])[0], [Prompt((Click(3, 3),), text)])])
+
+
+def test_there_is_no_map_without_a_text() -> None:
+    method = Sam(
+        WEIGHTS / "scenes_sam.safetensors", rankings=("confidence", "saliency"), device="cpu", saliency=ByText()
+    )
+    (state,) = method.encode([np.zeros((4, 6, 3), np.uint8)])
+    shown = method.saliency_map(state, Prompt((Click(0, 0),), "0.5"))
+    assert shown is not None and shown.max() == 0.5
+    for text in (None, "", " "):
+        with pytest.raises(ValueError, match="sam needs a text; found"):
+            method.saliency_map(state, Prompt((Click(0, 0),), text))
