@@ -31,8 +31,9 @@ from harness.plugins.registry import register_method
 from harness.structures import Click, Image, Mask, Prediction, Prompt
 
 from ..ritm.hrnet_ocr import resized
-from ..ritm.ritm import EncodedImage, as_tensor, check_clicks, remembered
+from ..ritm.ritm import EncodedImage, as_tensor, remembered
 from ..ritm.zoom import View, Window
+from ..shared.clicks_inside import check_clicks
 from ..shared.device import chosen_device
 from .checkpoint import CHECKPOINTS
 from .crops import CHANGED_ABOVE, SEEN_ABOVE, Crop, focus_crop, merged, view

@@ -28,6 +28,7 @@ from harness.structures import Image, Prediction, Prompt, UserError
 
 from ..shared.channels import click_channels, image_channels
 from ..shared.checkpoints import check_fit, read_learned
+from ..shared.clicks_inside import check_clicks
 from ..shared.device import chosen_device
 from .network import WORDS_READ, PhraseArchitecture, PhraseClickNetwork, numbered, split, words_of
 
@@ -125,6 +126,7 @@ class PhraseClick(Method):
         if not prompt.clicks:
             count = channels.positive_clicks + channels.negative_clicks
             return torch.full((1, count, *size), channels.click_range[1], device=self.device)
+        check_clicks(prompt.clicks, image.size)
         places = [[(click.x, click.y) for click in channels.arranged(prompt.clicks)]]
         positions = torch.tensor(places, dtype=torch.float32, device=self.device)
         return click_channels(positions, image.size, size, channels.click_range)

@@ -29,6 +29,7 @@ from harness.plugins.interfaces import Group, Method
 from harness.plugins.registry import register_method
 from harness.structures import Click, Image, Mask, Prediction, Prompt
 
+from ..shared.clicks_inside import check_clicks
 from ..shared.device import chosen_device
 from ..shared.isegm import IsegmCheckpoints
 from .hrnet_ocr import resized
@@ -341,16 +342,3 @@ def remembered(prompt: Prompt, size: tuple[int, int], own: type[M]) -> M:
     if previous.probabilities.shape != size:
         raise ValueError(f"found a previous mask of {previous.probabilities.shape}; wanted {size}, the image's (h, w).")
     return previous
-
-
-def check_clicks(clicks: Sequence[Click], size: tuple[int, int]) -> None:
-    """Refuse clicks that lie outside the image of (h, w).
-
-    Raises:
-        ValueError: At least one does.
-    """
-    for click in clicks:
-        if not (0 <= click.y < size[0] and 0 <= click.x < size[1]):
-            raise ValueError(
-                f"found a click at x={click.x}, y={click.y}; wanted one within {size}, the image's (h, w)."
-            )

@@ -28,6 +28,7 @@ from harness.plugins.interfaces import NO_CLIP, Group, Method, Saliency, TextLim
 from harness.plugins.registry import fits_texts
 from harness.structures import Click, Image, Masks, Prediction, Prompt, UserError
 
+from .clicks_inside import check_clicks
 from .clip_tokens import clip_text_limit
 from .ranking import ClipRanking
 from .saliency_ranking import saliency_scores, text_maps
@@ -232,12 +233,8 @@ class MultiMask(Method):
         return fits_texts(params.get("saliency")) if params.get("saliency") else "clip" in params["rankings"]
 
     def _check(self, prompt: Prompt, size: tuple[int, int]) -> None:
+        check_clicks(prompt.clicks, size)
         height, width = size
-        for click in prompt.clicks:
-            if not (0 <= click.x < width and 0 <= click.y < height):
-                raise ValueError(
-                    f"found a click at x={click.x}, y={click.y}; wanted one on the {width} x {height} image."
-                )
         if prompt.boxes and ("boxes" not in self.takes or len(prompt.boxes) > 1):
             wanted = "one" if "boxes" in self.takes else "none"
             raise ValueError(f"{self.name}: found {len(prompt.boxes)} boxes; wanted {wanted}.")

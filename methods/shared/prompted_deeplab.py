@@ -25,6 +25,7 @@ from harness.structures import Image, Prediction, Prompt, UserError
 
 from .channels import Channels, click_channels, image_channels, saliency_channel
 from .checkpoints import misfits, read_trained_here
+from .clicks_inside import check_clicks
 from .device import chosen_device
 from .saliency_ranking import text_maps
 from .texts import required_text
@@ -175,6 +176,8 @@ class PromptedDeepLab(Method):
         """The channels of every prompt after RGB: the saliency, if there is one, then the clicks."""
         channels = self.architecture.channels
         size = channels.input_size(state.size)
+        for prompt in prompts:
+            check_clicks(prompt.clicks, state.size)
         clicks = [[(c.x, c.y) for c in channels.arranged(prompt.clicks)] for prompt in prompts]
         positions = torch.tensor(clicks, dtype=torch.float32, device=self.device)
         maps = click_channels(positions, state.size, size, channels.click_range)

@@ -24,6 +24,7 @@ import numpy as np
 from harness.plugins.interfaces import Group, Method
 from harness.structures import Click, Mask, Prediction, Prompt
 
+from .clicks_inside import check_clicks
 from .texts import EachOnce, required_text
 
 TEXTS_KEPT = 256
@@ -77,8 +78,11 @@ class TextMasks(Method):
         """Two candidates for each prompt, or the text's mask alone if there is no click.
 
         Raises:
-            ValueError: A prompt has no text, or one that the network cannot read.
+            ValueError: A prompt has no text, or one that the network cannot read, or a click beside the image.
         """
+        for image, prompts in groups:
+            for prompt in prompts:
+                check_clicks(prompt.clicks, image.size)
         wanted = [
             (image, required_text(prompt, self.name))
             for image, prompts in groups
