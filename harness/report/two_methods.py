@@ -134,8 +134,8 @@ def _notes(found: Comparison) -> Iterator[str]:
     compared, *last = found.clicks
     if set(last) != {compared}:
         yield (
-            f"Compared after click {compared}, the last click that both have; {found.a} went on to click {last[0]}, "
-            f"{found.b} to click {last[1]}."
+            f"Compared after click {compared}, the last one up to which their clicks are the same; {found.a} went on "
+            f"to click {last[0]}, {found.b} to click {last[1]}."
         )
     dropped = [f"{count} {why}" for why, count in found.dropped.items() if count]
     yield f"Instances that were not compared: {'; '.join(dropped)}." if dropped else "No instance was left out."

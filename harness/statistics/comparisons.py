@@ -120,8 +120,8 @@ def compare(
             f"the same clicks ({found or 'no rows'}). Wanted two methods on the same data under one click protocol and "
             "seed."
         )
-    # The last click up to which both had the same clicks, data set by data set. With corrective clicks that may be the
-    # first one, since all later clicks follow each method's own errors.
+    # The last click up to which both had the same clicks, data set by data set. With corrective clicks that is mostly
+    # the first one, since all later clicks follow each method's own errors (`pairing`).
     final = pairs[pairs["click_index"] == pairs.groupby("dataset")["click_index"].transform("max")]
     return Comparison(
         a=entry_said(named[0]),

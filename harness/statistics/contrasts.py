@@ -10,6 +10,9 @@ from harness.statistics.resampling import interval_of_means, intervals_of_means
 from harness.statistics.stratified import stratified
 from harness.storage.clicks import click_keys
 
+_RULE = ("click_index", "click_strategy", "click_options")
+"""The columns that say how many clicks an answer is after, and which rule made them."""
+
 
 def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str = "iou", same_clicks: bool = True) -> pd.DataFrame:
     """The rows of one method on the instances that another scored, too, with the column `gain`: the scores' difference.
@@ -18,14 +21,21 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str = "iou", same_clicks: b
         a: A method's rows at its last click, one an instance and draw.
         b: Likewise.
         metric: A metric of the rows, by its column.
-        same_clicks: Leave out the instances on which their clicks differ.
+        same_clicks: Leave out the instances on which their first clicks, numbers of clicks or click rules differ. Later
+            clicks may follow each method's own masks; they are part of its answer.
     """
-    frames = [own.assign(score=own[metric].astype(float), key=click_keys(own["clicks"])) for own in (a, b)]
+    frames = [own.assign(score=own[metric].astype(float), key=click_keys(own["clicks"], most=1)) for own in (a, b)]
     on = ASKED if "draw" in a else INSTANCE
-    pairs = frames[0].merge(frames[1][[*on, "score", "key"]], on=on, suffixes=("", "_b"), validate="one_to_one")
+    # Not the later clicks: where they follow the masks, they are equal only on instances on which both methods happened
+    # to make the same mistake, and a mean over these alone would say that the methods hardly differ.
+    asked = ["key", *(name for name in _RULE if name in a and name in b)]
+    pairs = frames[0].merge(frames[1][[*on, "score", *asked]], on=on, suffixes=("", "_b"), validate="one_to_one")
     pairs = pairs.assign(gain=pairs["score"] - pairs["score_b"])
-    kept = pairs["gain"].notna() & ((pairs["key"] == pairs["key_b"]) | (not same_clicks))
-    return pairs[kept].reset_index(drop=True)
+    alike = pd.Series(True, index=pairs.index)
+    for name in asked if same_clicks else ():
+        ours, theirs = pairs[name].astype(object), pairs[f"{name}_b"].astype(object)
+        alike &= (ours == theirs) | (ours.isna() & theirs.isna())
+    return pairs[pairs["gain"].notna() & alike].reset_index(drop=True)
 
 
 def mean_gain(pairs: pd.DataFrame) -> Gain:

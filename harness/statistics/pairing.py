@@ -7,6 +7,9 @@ row of it, if the clicks differ, or if the ground truth differs:
     cup        (4, 7)  0.90      (4, 7)  0.70      compared
     plate      (9, 9)  0.80      failed            dropped: the second failed on 1
     fork       (2, 5)  0.60      (3, 5)  0.50      dropped: 1 with other clicks
+
+Where later clicks follow each method's own masks, answers are compared up to the last click that is the same for every
+instance, which usually is the first.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str])
         scored = own[[*ASKED, "click_index", *facts]]
         frames.append(scored.assign(score=own.get(metric, np.nan), clicks=click_keys(own["clicks"])))
     pairs = _whole(frames[0].merge(frames[1], on=[*ASKED, "click_index"], suffixes=("", "_b")), a, b)
+    pairs = _before_own_clicks(pairs)
     # Each instance is counted under the first reason that holds for it, hence `~gone`: the counts add up.
     reasons = {
         "with other clicks": pairs["clicks"] != pairs["clicks_b"],
@@ -47,6 +51,23 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str])
         gone |= differs
     pairs = pairs[~gone].rename(columns={"score": "a", "score_b": "b"})
     return pairs.assign(difference=pairs["a"] - pairs["b"]).reset_index(drop=True), dropped
+
+
+def _before_own_clicks(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs up to the last click, data set by data set, that was the same for every instance with one first click.
+
+    A later click that follows a method's own mask is the same for two methods only where they happened to make the same
+    mistake. A mean over such instances would be over those on which the methods hardly differ:
+
+        instance   click 1    click 2, a and b     compared
+        cup        the same   (4, 7) and (9, 2)    after click 1
+        fork       the same   (3, 3) and (3, 3)    after click 1, too
+    """
+    other = pairs["clicks"] != pairs["clicks_b"]
+    first = pairs["click_index"] == pairs.groupby("dataset")["click_index"].transform("min")
+    apart = pd.MultiIndex.from_frame(pairs[ASKED]).isin(pd.MultiIndex.from_frame(pairs.loc[first & other, ASKED]))
+    own = pairs["click_index"].where(other & ~apart).groupby(pairs["dataset"]).transform("min")
+    return pairs[own.isna() | (pairs["click_index"] < own)].reset_index(drop=True)
 
 
 def _whole(pairs: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:

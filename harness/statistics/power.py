@@ -37,7 +37,7 @@ class Power:
         dataset: The data set's label.
         a: The first method's label and ranking.
         b: The second method's.
-        images: The number of images on which both answered from the same clicks.
+        images: The number of images on which both answered from the same first click by the same rule.
         difference: The mean of a's score minus b's on the instances of these images; -1 to 1 for a share.
         spread: The standard deviation of an image's influence on it (`resampling.spread_of_means`); NaN for fewer than
             two images.

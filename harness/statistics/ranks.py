@@ -66,10 +66,15 @@ def _ranked(own: pd.DataFrame, drawn: pd.DataFrame, metric: str, scale: Scale) -
     line = drawn.groupby(ASKED, sort=True).ngroup()
     scores, clicks = np.full((len(entries), len(asked)), np.nan), np.zeros((len(entries), len(asked)), np.uint64)
     scores[entry, line], clicks[entry, line] = drawn[metric], click_keys(drawn["clicks"])
-    # `scores` has shape (entries, prompts), NaN where an entry has none. A difference counts only where both entries
-    # had the same clicks, which equal hashes show.
+    # `scores` has shape (entries, prompts), NaN where an entry has none. Two entries are told apart only if they had
+    # the same clicks on every prompt, which equal hashes show. If clicks follow the masks, some are equal by chance,
+    # where both made the same mistake: these alone would not stand for the others.
     pairs = list(itertools.combinations(range(len(entries)), 2))
-    differences = [scale.sign * np.where(clicks[i] == clicks[j], scores[i] - scores[j], np.nan) for i, j in pairs]
+    differences = []
+    for i, j in pairs:
+        difference = scale.sign * (scores[i] - scores[j])
+        alike = (clicks[i] == clicks[j])[~np.isnan(difference)].all()
+        differences.append(difference if alike else np.full(len(asked), np.nan))
     over = over_draws(pd.DataFrame(dict(enumerate(differences)), index=asked.index), asked)
     surely = _surely_better(asked.loc[over.index], pairs, over, len(entries))
     lines = as_text(entries.rename("mean").reset_index())

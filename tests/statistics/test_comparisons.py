@@ -122,6 +122,39 @@ def test_what_is_not_identical_is_dropped_and_counted() -> None:
     assert found.lines.loc[0, "n"] == len(mine) - 5
 
 
+def corrective(images: int, alike: int) -> pd.DataFrame:
+    """Two methods and two clicks; the second click follows the masks, which are equal on the first `alike` images."""
+    lines = []
+    for method, at, k in itertools.product("ab", range(images), (1, 2)):
+        second = {**CLICK, "x": 9 if at < alike or method == "a" else 20}
+        score = 0.5 if at < alike else 0.3 + 0.2 * (method == "a") + 0.01 * at
+        lines.append({"method": method, "image_id": str(at), "click_index": k, "iou": score + 0.1 * (k - 1)})
+        lines[-1]["clicks"] = [CLICK, second][:k]
+    known = {"run": "r", "dataset": "d", "ranking": "single", "status": "ok", "seen": None, "draw": 0}
+    frame = pd.DataFrame(lines)
+    return frame.assign(instance_id=frame["image_id"], **known)
+
+
+def test_instances_whose_later_clicks_are_the_same_by_chance_do_not_stand_for_all() -> None:
+    found = compare(corrective(20, alike=6), "a", "b")
+    assert found.clicks == (1, 2, 2) and not any(found.dropped.values())
+    assert found.lines[["slice", "n"]].to_numpy().tolist() == [["all", 20]]
+    assert found.lines.loc[0, "difference"] == pytest.approx(0.2 * 14 / 20)
+    assert compare(corrective(20, alike=20), "a", "b").clicks == (2, 2, 2)
+    rows = corrective(20, alike=20)
+    lone = rows["image_id"].eq("3") & rows["method"].eq("b")
+    rows.loc[lone, "clicks"] = pd.Series([[{**CLICK, "x": 1}] * k for k in (1, 2)], index=rows.index[lone])
+    found = compare(rows, "a", "b")
+    assert found.clicks == (2, 2, 2) and found.lines.loc[0, "n"] == 19 and found.dropped["with other clicks"] == 1
+
+
+def test_ranks_are_not_told_by_the_instances_whose_clicks_are_the_same_by_chance() -> None:
+    rows = corrective(40, alike=20)
+    same = rows["method"].eq("a") & rows["image_id"].astype(int).lt(20) & rows["click_index"].eq(2)
+    found = ranks(rows.assign(iou=rows["iou"].where(~same, 0.9)))
+    assert found[["rank_low", "rank_high"]].to_numpy().tolist() == [[1, 2], [1, 2]]
+
+
 def test_nothing_in_common_is_refused() -> None:
     rows = drawn(5, {"b": 0, "a": 0})
     rows["clicks"] = [[{**CLICK, "x": 4 if method == "a" else 3}] for method in rows["method"]]
@@ -239,7 +272,8 @@ def test_clicks_needed_are_compared_where_every_method_follows_its_own_masks() -
         "[-1.00, -1.00]",
     ]
     assert any(
-        "Compared after click 1, the last click that both have; a went on to click 3" in n for n in by_slice.notes
+        "Compared after click 1, the last one up to which their clicks are the same; a went on to click 3" in n
+        for n in by_slice.notes
     )
     single = compare(frame[frame["click_index"] == 1], "a", "b")
     assert single.noc.empty and len(tables_of(single)) == 2

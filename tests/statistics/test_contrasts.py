@@ -29,6 +29,17 @@ def test_pairs_are_of_one_instance_and_the_same_clicks() -> None:
     assert list(paired(a, b, same_clicks=False)["instance_id"]) == ["A1", "C1"]
 
 
+def test_later_clicks_may_follow_the_masks_but_not_another_rule() -> None:
+    first, (cup, fork) = CLICK[0], ({"x": x, "y": 9, "positive": True} for x in (1, 2))
+    a, b = rows({"A1": 0.9, "B1": 0.5}), rows({"A1": 0.7, "B1": 0.5})
+    a["clicks"], b["clicks"] = pd.Series([[first, cup], [first, cup]]), pd.Series([[first, fork], [first, cup]])
+    assert paired(a, b)["gain"].tolist() == pytest.approx([0.2, 0.0]), "not the instance alone that is alike by chance"
+    assert paired(a.assign(click_index=2), b.assign(click_index=[1, 2]))["instance_id"].tolist() == ["B1"]
+    named = {"click_strategy": "ritm/v1", "click_options": None}
+    assert len(paired(a.assign(**named), b.assign(**named))) == 2
+    assert paired(a.assign(**named), b.assign(**named | {"click_strategy": "sam/v1"})).empty
+
+
 def test_a_contrast_is_the_difference_of_two_means() -> None:
     more = rows({"A1": 0, "A2": 0, "B1": 0}).assign(gain=[0.4, 0.2, 0.6])
     less = rows({"B2": 0, "C1": 0}).assign(gain=[0.1, 0.3])
