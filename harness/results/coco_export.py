@@ -27,7 +27,8 @@ def coco_results(
     every_click: bool = False,
     annotations: Path | None = None,
 ) -> Results:
-    """One method's masks on one data set; instances without a mask are left out.
+    """One method's masks on one data set. Instances without a mask are left out, and so are those that failed at a later
+    click, unless every click is exported: they count as failed in every table.
 
     An id of digits becomes a number, as in COCO's own files. `score` is always 1: rows record which mask a ranking
     chose, but not how sure the method was.
@@ -39,24 +40,26 @@ def coco_results(
         ranking: The ranking that chooses among the candidates; by default the method's first one.
         every_click: Whether to export the masks after each click and of each draw, with `click_index` and `draw`;
             otherwise those after the last click of the first draw.
-        annotations: COCO's annotation file, whose category ids are written. Without it, the categories of the rows are
-            numbered from 1 in the order of their names.
+        annotations: COCO's annotation file, whose category ids are written. Without it, the categories of all rows,
+            failed ones too, are numbered from 1 in the order of their names.
 
     Raises:
         UserError: There is no such method, data set or ranking, or the annotation file lacks a category.
     """
     job = _job(run, method, dataset)
-    rows = run.store.rows([job], run.samples, masks=True)
-    rows = rows[rows["status"].eq("ok")]
+    every = run.store.rows([job], run.samples, masks=True)
+    rows = every[every["status"].eq("ok")]
     if rows.empty:
         raise UserError(f"{run.store.folder}: no mask of {job.method} on {job.dataset} in its rows.")
     rows = _of_ranking(run, rows, ranking)
     if not every_click:
         # The last click is the last row of its instance once the rows are sorted by click; the second sort, by the
         # index, brings the instances back into the order of the rows.
-        rows = rows[rows["draw"].eq(0)].sort_values("click_index", kind="stable")
+        failed = every.loc[every["status"].ne("ok") & every["draw"].eq(0), "instance_id"]
+        rows = rows[rows["draw"].eq(0) & ~rows["instance_id"].isin(failed)].sort_values("click_index", kind="stable")
         rows = rows.drop_duplicates("instance_id", keep="last").sort_index()
-    ids = _category_ids(rows["category"], annotations)
+    # Numbered over the failed rows, too: the files of two methods then number a class alike, whichever of them failed.
+    ids = _category_ids(every["category"] if annotations is None else rows["category"], annotations)
     return list(_results(rows, ids, every_click))
 
 
@@ -84,7 +87,7 @@ def _of_ranking(run: Recorded, rows: pd.DataFrame, ranking: str) -> pd.DataFrame
 
 
 def _category_ids(categories: pd.Series[Any], annotations: Path | None) -> Mapping[str, int]:
-    named = sorted(set(categories))
+    named = sorted({*categories} - {""})
     if annotations is None:
         return {name: number for number, name in enumerate(named, start=1)}
     try:

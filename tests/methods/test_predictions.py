@@ -191,6 +191,15 @@ def annotations() -> dict[str, Any]:
     }
 
 
+def test_an_instance_that_failed_at_a_later_click_is_not_exported_as_if_it_had_not(tmp_path: Path) -> None:
+    asked = {"clicks": {"strategy": "center/v1", "max_clicks": 2}, "metrics": ["iou"], "limit": 2}
+    known = recorded_at(ran(tmp_path, methods=[{"name": "fakes:Tires", "label": "tires"}], **asked))
+    # "small" is the second class, though no mask of "large" is left.
+    assert [(one["instance_id"], one["category_id"]) for one in coco_results(known)] == [("1a", 2)]
+    each = coco_results(known, every_click=True)
+    assert [(one["instance_id"], one["click_index"]) for one in each] == [("0a", 1), ("0b", 1), ("1a", 1), ("1a", 2)]
+
+
 @pytest.mark.slow
 def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
     known = recorded_at(ran(tmp_path, metrics=["iou"], limit=1))

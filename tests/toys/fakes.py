@@ -275,6 +275,16 @@ class Fragile(Steady):
         raise RuntimeError("a bug in a plugin")
 
 
+class Tires(Steady):
+    """Steady, which fails on image 0's second click, and on what is large on image 1."""
+
+    def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
+        clicks = 1 if isinstance(click, Click) else len(click)
+        if (image[0, 0, 0] == 0 and clicks > 1) or (image[0, 0, 0] == 10 and text == "large"):
+            raise ValueError("tired")
+        return super().predict(image, click, text)
+
+
 class Unlucky(Steady):
     """Steady, but each of these happens to it once, as the files in the folder tell.
 
