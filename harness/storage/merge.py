@@ -48,9 +48,11 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
         if empty := [source for source, manifest in runs.values() if not manifest]:
             raise no_run(empty[0])
         _check_together({place: manifest for place, (_, manifest) in runs.items()})
-        samples = _samples({place: read_samples(source.folder) for place, (source, _) in runs.items()})
+        lists = {place: read_samples(source.folder) for place, (source, _) in runs.items()}
+        longest = _longest(lists)
+        samples = {label: lists[place][label] for label, place in longest.items()}
         copied = sum(_copied(source, into, _jobs(manifest)) for source, manifest in runs.values())
-        manifest = _manifest([manifest for _, manifest in runs.values()], name)
+        manifest = _manifest({place: manifest for place, (_, manifest) in runs.items()}, lists, longest, name)
         # The shards come first: a kill among them leaves more shards in the folder, which do no harm, and the same
         # command goes on. The samples are written directly before the manifest, which has their hash.
         manifest["samples"] = save_samples(into.folder, samples)
@@ -101,8 +103,8 @@ def _jobs(manifest: Mapping[str, Any]) -> dict[str, JobFacts]:
     return {job.key: job for job in jobs}
 
 
-def _samples(runs: Mapping[str, Samples]) -> Samples:
-    """The longest list of samples of each data set; the lists of limited runs must be beginnings of it."""
+def _longest(runs: Mapping[str, Samples]) -> dict[str, str]:
+    """The run with the longest list of samples of each data set; the lists of limited runs must be beginnings of it."""
     #    run 1, limit 2    a b
     #    run 2, limit 4    a b c d      the longer begins with the shorter: a b c d
     #    run 3             a c          neither holds the other: refused
@@ -119,7 +121,7 @@ def _samples(runs: Mapping[str, Samples]) -> Samples:
                 )
             if longer is own:
                 longest[label] = (own, place)
-    return {label: own for label, (own, _) in longest.items()}
+    return {label: place for label, (_, place) in longest.items()}
 
 
 def _copied(source: Store, into: Store, jobs: Mapping[str, JobFacts]) -> int:
@@ -163,8 +165,18 @@ def _asked_on(method: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted({name for names in named for name in names}) if all(named) else []
 
 
-def _manifest(runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """The first run's config with all methods and data sets, all jobs, and all starts."""
+def _manifest(
+    of: Mapping[str, Mapping[str, Any]], lists: Mapping[str, Samples], longest: Mapping[str, str], name: str
+) -> dict[str, Any]:
+    """The first run's config with all methods and data sets, all jobs, and all starts.
+
+    Args:
+        of: The manifest of each run.
+        lists: The samples of each run.
+        longest: The run with the most samples of each data set.
+        name: The name of the run to be made.
+    """
+    runs = list(of.values())
     config = dict(runs[0]["config"])
     for kind in ("methods", "datasets"):
         # Several runs may have an entry with the same label; the first run's is kept. Going backwards writes the first
@@ -174,17 +186,42 @@ def _manifest(runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
             entries[name] for name in dict.fromkeys(label_of(e) for run in runs for e in run["config"][kind])
         ]
     config["methods"] = [one | {"datasets": _asked_on(label_of(one), runs)} for one in config["methods"]]
-    limits = [run["config"]["limit"] for run in runs]
-    config["limit"] = None if None in limits else max(limits)
-    config["only"] = config.get("only", {}) if all(run["config"].get("only") for run in runs) else {}
+    config |= _part({label: of[place]["config"] for label, place in longest.items()}, lists, longest)
     config["run"] = name
     starts = [dict(one) for one in {str(start): start for run in runs for start in run["starts"]}.values()]
     starts.sort(key=lambda start: str(start.get("started", "")))
     starts.append(
         {"started": datetime.now(UTC).isoformat(timespec="seconds"), "merged": [r["config"]["run"] for r in runs]}
     )
-    jobs = {key: asdict(job) for run in reversed(runs) for key, job in _jobs(run).items() if key in run["jobs"]}
-    return {"config": config, "jobs": jobs, "starts": starts}
+    return {"config": config, "jobs": _all_jobs(of, lists), "starts": starts}
+
+
+def _part(
+    configs: Mapping[str, Mapping[str, Any]], lists: Mapping[str, Samples], longest: Mapping[str, str]
+) -> dict[str, Any]:
+    """`limit` and `only`, by which a config asks for just these samples; `configs` has that of each longest list."""
+    #    run 1    coco, the first 50             limit 50      coco: limited by `limit`
+    #    run 2    voc, the images 7 and 9        only          voc: its two images in `only`
+    #
+    # One limit holds for all data sets, so one that another limit has cut has its samples in `only`, too.
+    limits = {label: one["limit"] for label, one in configs.items() if label not in one.get("only", {})}
+    limit = None if None in limits.values() else max(limits.values(), default=None)
+    listed = [label for label in longest if limits.get(label, 0) not in (None, limit)]
+    return {"limit": limit, "only": {label: list(lists[longest[label]][label]) for label in listed}}
+
+
+def _all_jobs(of: Mapping[str, Mapping[str, Any]], lists: Mapping[str, Samples]) -> dict[str, Any]:
+    """The jobs of all runs. One that is in several is that of the run with the most samples.
+
+    Its facts count over these samples, such as how many of them are training images.
+    """
+    found: dict[str, tuple[int, JobFacts]] = {}
+    for place, run in of.items():
+        for key, job in _jobs(run).items():
+            count = len(lists[place].get(job.dataset, ()))
+            if key in run["jobs"] and (key not in found or count > found[key][0]):
+                found[key] = count, job
+    return {key: asdict(job) for key, (_, job) in found.items()}
 
 
 def _rows(into: Store, manifest: Mapping[str, Any], samples: Samples) -> int:

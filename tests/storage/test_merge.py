@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import UserError
+from harness.config.parts import Plugin
 from harness.config.run_config import load_run
 from harness.results.recorded import recorded
 from harness.results.reported import report
@@ -102,6 +103,32 @@ def test_images_of_limited_runs_come_together(ran: Ran, tmp_path: Path) -> None:
     few_again = at(tmp_path, "few_again")
     merged([few], few_again)
     assert few_again.manifest()["config"]["limit"] == 4 and lacking(few_again) == []
+
+
+@pytest.mark.slow
+def test_the_config_of_a_merged_run_asks_for_the_images_that_it_has(ran: Ran, tmp_path: Path) -> None:
+    one, two = ran("one", only={"toys": ["toy-0"]}), ran("two", only={"toys": ["toy-0", "toy-1"]})
+    three, more = ran("three", limit=3), ran("more", datasets=[MORE])
+    for name, runs, limit, only in [
+        ("longer", [one, two], None, {"toys": ["toy-0", "toy-1"]}),
+        ("limited", [one, three], 3, {}),
+        ("beside", [three, more], None, {"toys": ["toy-0", "toy-1", "toy-2"]}),
+        ("alone", [one, more], None, {"toys": ["toy-0"]}),
+    ]:
+        both = at(tmp_path, name)
+        merged(runs, both)
+        config = both.manifest()["config"]
+        assert (config["limit"], config["only"]) == (limit, only), name
+        listed = verified(Store(both.folder), [Plugin(**TOYS), Plugin(**MORE)]).lacking
+        assert not [line for line in listed if "lists other images" in line], name
+
+
+@pytest.mark.slow
+def test_training_images_are_counted_over_all_images_of_a_merged_run(ran: Ran, tmp_path: Path) -> None:
+    asked = {"methods": [STEADY | {"trained_on": {"name": "toys", "datasets": [TOYS]}}]}
+    merged([ran("few", limit=2, **asked), ran("whole", **asked)], at(tmp_path, "both"))
+    both = recorded(at(tmp_path, "both"))
+    assert both.context(both.rows()).training_images_asked == {("steady", "toys"): 6}
 
 
 @pytest.mark.slow
