@@ -27,9 +27,9 @@ def coco_results(
     every_click: bool = False,
     annotations: Path | None = None,
 ) -> Results:
-    """One method's masks on one data set. Instances without a mask are left out, and so are those that failed at a later
-    click, unless every click is exported: they count as failed in every table.
+    """One method's masks on one data set; instances without a mask are left out.
 
+    So are those that failed at a later click, which count as failed in every table, unless every click is exported.
     An id of digits becomes a number, as in COCO's own files. `score` is always 1: rows record which mask a ranking
     chose, but not how sure the method was.
 
