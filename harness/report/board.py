@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.scale import SHARE, Scale
-from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
+from harness.report.layout import Cell, Column, Row, Table, best_strong
 from harness.report.scores import NO_ROWS
 from harness.report.several_runs import COST_NAMES, COSTS, LINE, PEAKS, SHARES, mean_cell
 from harness.report.tables.leaderboard import AS_WORST, ORACLE, RANKED, as_worst_cell, means_said
@@ -41,7 +41,7 @@ def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, S
         for metric in scales
         if metric == "iou" or (found.loc[found["dataset"] == dataset, f"{metric}_n"] > 0).any()
     ]
-    lines = sorted(_lines(found), key=lambda own: (_standing(own), tuple(own.iloc[0][LINE])))
+    lines = sorted(_lines(found, scales), key=lambda own: (_standing(own), tuple(own.iloc[0][LINE])))
     failing = set(found.loc[found["failed"] > 0, "dataset"])
     body = [_row(own, shown, scales, failing) for own in lines]
     columns = _columns(shown, scales, failing)
@@ -109,17 +109,33 @@ def _manifest(run: str, home: Path) -> str:
     return Path(os.path.relpath(f"{run}/manifest.json", home)).as_posix()
 
 
-def _lines(found: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _lines(found: pd.DataFrame, scales: Mapping[str, Scale]) -> Iterator[pd.DataFrame]:
     """The entries of each line of the table, one for each data set."""
     for _, same in found.groupby(LINE, sort=True):
-        # Two runs of one method rarely agree to the last bit, as on another GPU. What is printed alike is one result,
-        # and gets one line that names both runs.
-        printed = same.assign(printed=same["iou_mean"].map(percent))
-        cells = printed.drop_duplicates(["dataset", "iou_n", "printed"])
-        if cells["dataset"].is_unique:
-            yield cells.assign(run=", ".join(dict.fromkeys(map(_link, same.to_dict("records")))))
+        results = [_one_result(own, scales) for _, own in same.groupby("dataset", sort=False)]
+        whole = [own for own in results if own is not None]
+        if len(whole) == len(results):
+            yield pd.concat(whole).assign(run=", ".join(dict.fromkeys(map(_link, same.to_dict("records")))))
         else:
-            yield from (own.assign(run=_link(own.iloc[0])) for _, own in printed.groupby("run"))
+            yield from (own.assign(run=_link(own.iloc[0])) for _, own in same.groupby("run"))
+
+
+def _one_result(own: pd.DataFrame, scales: Mapping[str, Scale]) -> pd.DataFrame | None:
+    """The entry that stands for those of several runs on one data set; None if they print different numbers."""
+    # Two runs of one method rarely agree to the last bit, as on another GPU: what is printed alike is one result. A run
+    # may have measured fewer metrics than another one, whose entry then has all that is known.
+    printed = [
+        {"n": entry["iou_n"]}
+        | {
+            name: one.shown(entry[f"{name}_mean"])
+            for name, one in scales.items()
+            if entry[f"{name}_n"] or name == "iou"
+        }
+        for entry in own.to_dict("records")
+    ]
+    fullest = max(range(len(printed)), key=lambda at: len(printed[at]))
+    alike = all(one.items() <= printed[fullest].items() for one in printed)
+    return own.iloc[[fullest]] if alike else None
 
 
 def _link(entry: Mapping[Any, Any] | pd.Series[Any]) -> str:

@@ -113,6 +113,15 @@ def test_what_two_runs_print_alike_is_one_line_and_otherwise_two(pair: pd.DataFr
     ]
 
 
+def test_a_line_of_two_runs_has_every_metric_that_either_measured(pair: pd.DataFrame) -> None:
+    both, fewer = source("runs/a", pair), source("runs/b", pair.assign(boundary_iou=float("nan")))
+    for runs in ([both, fewer], [fewer, both]):
+        lines = texts(board(entries(runs)))
+        assert len(lines) == 2 and not any("–" in line["toy, boundary Overall"] for line in lines), lines
+    other = source("runs/b", pair.assign(boundary_iou=pair["boundary_iou"] / 2))
+    assert len(texts(board(entries([both, other])))) == 4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["clicks", "text", "seed", "dataset"])
 def test_runs_that_were_asked_otherwise_are_refused(pair: pd.DataFrame, part: str) -> None:
