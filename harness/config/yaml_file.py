@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pydantic
 import yaml
 
 from harness import messages, places
+from harness.plugins.parameters import truths_as_numbers
 from harness.structures import UserError
 
 INTEGER = "tag:yaml.org,2002:int"
@@ -128,7 +129,7 @@ def validated(model: type[Any], raw: Mapping[str, Any], path: Path | str) -> Any
     # Only the first mistake is reported: pydantic lists one for each alternative of a union, which hides the real one.
     try:
         made = model.model_validate(raw)
-        for key in _truths_as_numbers(made, raw):
+        for key in truths_as_numbers(made, raw):
             raise UserError(f"{path}, {key}: found true or false; wanted a number.")
         return made
     except pydantic.ValidationError as error:
@@ -138,19 +139,6 @@ def validated(model: type[Any], raw: Mapping[str, Any], path: Path | str) -> Any
             known = messages.suggest(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
             raise UserError(f"{path}, {key}: no such key. {known}") from error
         raise UserError(f"{path}, {key}: {messages.complaint([first])}") from error
-
-
-def _truths_as_numbers(made: Any, raw: Any, key: str = "") -> Iterator[str]:
-    """The keys where `true` or `false` was read as the number 1 or 0, as pydantic does: `limit: yes` would mean 1."""
-    if isinstance(raw, bool):
-        if isinstance(made, (int, float)) and not isinstance(made, bool):
-            yield key
-    elif isinstance(raw, Mapping) and isinstance(made, pydantic.BaseModel):
-        for name, value in raw.items():
-            yield from _truths_as_numbers(getattr(made, str(name), None), value, f"{key}.{name}".lstrip("."))
-    elif isinstance(raw, (list, tuple)) and isinstance(made, (list, tuple)):
-        for number, (one, value) in enumerate(zip(made, raw, strict=False)):
-            yield from _truths_as_numbers(one, value, f"{key}[{number}]")
 
 
 def _fields_at(model: Any, location: Sequence[int | str]) -> list[str]:

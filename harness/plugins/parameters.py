@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -114,12 +114,34 @@ def _resolved(annotation: Any, value: Any, where: str) -> Any:
     adapter = _adapter(annotation)
     try:
         valid = adapter.validate_python(value)
+        for key in truths_as_numbers(valid, value):
+            raise UserError(f"{where}{key and f'.{key}'}: found true or false; wanted a number.")
         _on_paths(valid, lambda path: _with_slashes(path, where))
         return adapter.dump_python(_on_paths(valid, for_workers), mode="json")
     except pydantic.ValidationError as error:
         _check_keys(annotation, error.errors(), where)
         whole = [{**mistake, "input": value} for mistake in error.errors()]
         raise UserError(f"{where}: {complaint(whole)}") from error
+
+
+def truths_as_numbers(made: Any, raw: Any, key: str = "") -> Iterator[str]:
+    """The keys where `true` or `false` was read as the number 1 or 0, as pydantic does: `limit: yes` would mean 1.
+
+    Args:
+        made: The value that was made of it.
+        raw: The value as YAML has it.
+        key: The key of the value, which the results begin with.
+    """
+    if isinstance(raw, bool):
+        if isinstance(made, (int, float)) and not isinstance(made, bool):
+            yield key
+    elif isinstance(raw, Mapping):
+        for name, value in raw.items():
+            own = made.get(name) if isinstance(made, Mapping) else getattr(made, str(name), None)
+            yield from truths_as_numbers(own, value, f"{key}.{name}".lstrip("."))
+    elif isinstance(raw, (list, tuple)) and isinstance(made, (list, tuple)):
+        for number, (one, value) in enumerate(zip(made, raw, strict=False)):
+            yield from truths_as_numbers(one, value, f"{key}[{number}]")
 
 
 def _with_slashes(path: Path, where: str) -> Path:

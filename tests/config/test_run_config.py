@@ -227,7 +227,14 @@ def test_a_recipe_is_no_run_s_config() -> None:
 
 @pytest.mark.parametrize(
     ("override", "key"),
-    [("seed=true", "seed"), ("workers.cpus=true", "workers.cpus"), ("limit=true", "limit")],
+    [
+        ("seed=true", "seed"),
+        ("workers.cpus=true", "workers.cpus"),
+        ("limit=true", "limit"),
+        ("clicks.options.margin=true", r"clicks\.options\.margin"),
+        ("datasets[0].params.count=yes", r"datasets\[0\]\.params\.count"),
+        ("methods[0].resources={A100: true}", r"methods\[0\]\.resources\.A100"),
+    ],
 )
 def test_true_and_false_are_no_numbers(tmp_path: Path, override: str, key: str) -> None:
     with pytest.raises(UserError, match=rf"a\.yaml, {key}: found true or false; wanted a number"):
