@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import messages
 from harness.clicks import clicks_a_round
+from harness.clicks.strategy import asks_for_pairs
 from harness.config.click_protocol import Clicks
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label, resolved
@@ -23,6 +25,8 @@ from harness.structures import NOT_LISTED, UserError
 
 _UNFIT = re.compile(r"[^\w.-]+")
 """The signs that a label may have and a run's name may not."""
+
+_log = logging.getLogger(__name__)
 
 
 def scoring(
@@ -56,11 +60,13 @@ def scoring(
     entry, built = _data_of(config, results, file, dataset)
     _check_instances(built, results, f"data set '{label(entry)}'")
     method = MethodEntry(name="predictions", label=name, params={"file": str(file.resolve())}, uses_text=uses_text)
+    clicks = _clicks(config.clicks, results)
+    _say_unasked(clicks, results, file)
     changed = {
         "run": _run_name(run) if run else f"{config.run}_{_UNFIT.sub('_', name)}",
         "datasets": (entry,),
         "methods": (resolved(method, "methods", str(file)),),
-        "clicks": _clicks(config.clicks, results),
+        "clicks": clicks,
         "tables": ("leaderboard",),
         "baseline": (),
         "max_failures": 1.0,  # a gap of the file costs nothing: there is nothing to stop for
@@ -87,6 +93,24 @@ def _clicks(clicks: Clicks, results: Results) -> Clicks:
     a_round = clicks_a_round(clicks.strategy, clicks.options)
     rounds = max(1, min(most or 1, clicks.max_clicks) // a_round)
     return clicks.model_copy(update={"max_clicks": rounds * a_round, "draws": draws})
+
+
+def _say_unasked(clicks: Clicks, results: Results, file: Path) -> None:
+    """Warn of masks that no prompt asks for, since they were made after more clicks or in further draws."""
+    # A rule of pairs has a draw for each partner, however many draws the config says.
+    in_pairs = clicks.max_clicks > 0 and asks_for_pairs(clicks.strategy)
+    beyond = [
+        one
+        for one in results.all
+        if (one.click_index or 0) > clicks.max_clicks or ((one.draw or 0) >= clicks.draws and not in_pairs)
+    ]
+    if beyond:
+        asked = f"{messages.number_of(clicks.max_clicks, 'click')} and {messages.number_of(clicks.draws, 'draw')}"
+        _log.warning(
+            "%s: %d of %d masks are not scored, for the config asks for %s; the first is %s. To score them, raise "
+            "clicks.max_clicks or clicks.draws (--set clicks.max_clicks=3).",
+            *(file, len(beyond), len(results.all), asked, beyond[0].where.rpartition(", ")[2]),
+        )
 
 
 def _data_of(config: RunConfig, results: Results, file: Path, wanted: str) -> tuple[Plugin, Dataset]:

@@ -51,6 +51,18 @@ def test_draws_are_asked_for_where_the_file_has_them(tmp_path: Path) -> None:
     assert scoring(drawn, results(tmp_path, {"draw": 0}, {"draw": 1})).clicks.draws == 3
 
 
+def test_masks_that_no_prompt_asks_for_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scoring(config(tmp_path), results(tmp_path, {"click_index": 1}, {"click_index": 3}, {"instance_id": "1b"}))
+    assert not caplog.messages
+    scoring(config(tmp_path), results(tmp_path, {"click_index": 1}, {"click_index": 4}, {"draw": 1}))
+    (said,) = caplog.messages
+    assert "2 of 3 masks are not scored, for the config asks for 3 clicks and 1 draw; the first is result 1." in said
+    caplog.clear()
+    pairs = config(tmp_path, clicks={"strategy": "shared/v1", "max_clicks": 1})
+    scoring(pairs, results(tmp_path, {"draw": 0}, {"draw": 1}))
+    assert not caplog.messages
+
+
 def test_masks_made_from_a_box_alone_are_scored_as_begun_with_it(tmp_path: Path) -> None:
     begins = {"name": "fakes:Begins", "label": "begins"}
     boxed = config(tmp_path, methods=[begins], clicks={"max_clicks": 0, "start": "box/v1"}, text="none")
