@@ -165,12 +165,17 @@ class OpenImages(Dataset):
 
     def _kept(self) -> Bool[np.ndarray, " masks"]:
         """Whether each of the masks is an instance here."""
-        return self._of_list() & (self._index.flags & self._dropped == 0)
+        return self._of_list() & ~self._flagged()
 
     def _of_list(self) -> Bool[np.ndarray, " masks"]:
         """Whether each of the masks is of a class in the list, or of one that nothing names."""
         of_list: Bool[np.ndarray, " masks"] = np.array([category is not None for category in self._categories])
         return of_list[self._index.label]
+
+    def _flagged(self) -> Bool[np.ndarray, " masks"]:
+        """Whether a parameter drops each of the masks, by the flags of its box."""
+        flagged: Bool[np.ndarray, " masks"] = self._index.flags & self._dropped != 0
+        return flagged
 
     def left_out(self) -> Mapping[str, int]:
         """Masks of classes that the list lacks, and masks that a parameter drops by the flags of their boxes."""
@@ -178,7 +183,7 @@ class OpenImages(Dataset):
         asked = ", ".join(name for bit, name in enumerate(_DROPS) if self._dropped >> bit & 1)
         counts = {
             f"masks of classes that are not in {self._class_files[0].name}": int(np.count_nonzero(~of_list)),
-            f"masks of boxes that are flagged ({asked})": int(np.count_nonzero(of_list & ~self._kept())),
+            f"masks of boxes that are flagged ({asked})": int(np.count_nonzero(of_list & self._flagged())),
         }
         return {what: count for what, count in counts.items() if count}
 
