@@ -40,14 +40,9 @@ def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
     from open_clip.tokenizer import default_bpe
 
     context_length = text_config.get("context_length", CONTEXT)
-    size = text_config.get("vocab_size", FULL_VOCABULARY)
+    size = _vocabulary_size(text_config)
     if size == FULL_VOCABULARY:
         return open_clip.SimpleTokenizer(context_length=context_length)
-    if not _BYTES_AND_SPECIALS < size < FULL_VOCABULARY:
-        raise UserError(
-            f"methods/shared/clip_tokens.py: text_cfg.vocab_size is {size}; wanted "
-            f"{_BYTES_AND_SPECIALS} plus a number of merges, at most {FULL_VOCABULARY}. Correct the model's config."
-        )
     # A vocabulary is 256 bytes, the same 256 as ends of words, one token a merge, and two special tokens. The file has
     # a heading and then the merges, the most frequent first, so the first lines alone are a smaller vocabulary.
     with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
@@ -56,6 +51,16 @@ def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
         cut = Path(folder) / "vocabulary.txt.gz"
         atomic.write(cut, gzip.compress("\n".join(lines).encode()))
         return open_clip.SimpleTokenizer(bpe_path=str(cut), context_length=context_length)
+
+
+def _vocabulary_size(text_config: Mapping[str, Any]) -> int:
+    size: int = text_config.get("vocab_size", FULL_VOCABULARY)
+    if not _BYTES_AND_SPECIALS < size <= FULL_VOCABULARY:
+        raise UserError(
+            f"methods/shared/clip_tokens.py: text_cfg.vocab_size is {size}; wanted "
+            f"{_BYTES_AND_SPECIALS} plus a number of merges, at most {FULL_VOCABULARY}. Correct the model's config."
+        )
+    return size
 
 
 def clip_text_limit(model: str, templates: Callable[[], Sequence[str]], longest: str) -> TextLimit:
@@ -67,9 +72,10 @@ def clip_text_limit(model: str, templates: Callable[[], Sequence[str]], longest:
         longest: The longest of them.
 
     Raises:
-        UserError: There is no such model.
+        UserError: There is no such model, or its vocabulary has a size that cannot be.
     """
     config = model_config(model)["text_cfg"]
+    _vocabulary_size(config)  # Told now, not by the first long text or by a worker.
     most = config.get("context_length", CONTEXT)
     tokenizer = cache(lambda: clip_tokenizer(config))
     marks = 2  # of a text's start and its end

@@ -14,7 +14,7 @@ import pytest
 import torch
 from harness.methods.shared import open_clip_model
 from harness.methods.shared.clip_config import model_config, pixel_statistics
-from harness.methods.shared.clip_tokens import clip_tokenizer
+from harness.methods.shared.clip_tokens import clip_text_limit, clip_tokenizer
 from harness.methods.shared.open_clip_model import ClipModel
 from open_clip.tokenizer import default_bpe
 from open_clip.transformer import QuickGELU
@@ -250,9 +250,13 @@ def test_full_vocabulary_is_open_clips_own() -> None:
         assert len(file.read().split("\n")) > 49408 - 514
 
 
-def test_a_vocabulary_that_cannot_be_is_refused() -> None:
+def test_a_vocabulary_that_cannot_be_is_refused_before_any_text_is_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="vocab_size is 50000"):
         clip_tokenizer({"vocab_size": 50000})
+    config = {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {"vocab_size": 50000}}
+    (tmp_path / "large.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="vocab_size is 50000"):
+        clip_text_limit(str(tmp_path / "large.json"), lambda: ("{}",), "{}")
 
 
 def test_text_embedding_is_the_normalised_mean_of_normalised_templates(clip: ClipModel) -> None:
