@@ -96,6 +96,13 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def two_images_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals from two images on: those of a toy with so few can be worked out by hand."""
+    for module in ("resampling", "contrasts"):
+        monkeypatch.setattr(f"harness.statistics.{module}.LEAST_IMAGES", 2)
+
+
+@pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder outside the checkout that holds the module `far_away`."""
     yield Path(shutil.copytree(TOYS / "outside", tmp_path / "elsewhere"))

@@ -21,6 +21,7 @@ from harness.report.paper.rows import Published
 from harness.report.scores import plugin_of
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Gain, paired_gains
+from harness.statistics.resampling import LEAST_IMAGES
 from harness.structures import UserError
 
 PARTS = {"mean": "overall", "seen": "seen", "unseen": "unseen"}
@@ -119,8 +120,12 @@ def gains(
 
 
 def interval(gain: Gain, scale: Scale = SHARE) -> str:
-    """`+4.52 [+3.10, +5.90]`, in points of a share; without an interval if all instances are of one image."""
-    ends = "from one image" if math.isnan(gain.low) else f"[{scale.signed(gain.low)}, {scale.signed(gain.high)}]"
+    """`+4.52 [+3.10, +5.90]`, in points of a share; without an interval if the instances are of few images."""
+    ends = (
+        f"from fewer than {LEAST_IMAGES} images"
+        if math.isnan(gain.low)
+        else f"[{scale.signed(gain.low)}, {scale.signed(gain.high)}]"
+    )
     return f"{scale.signed(gain.difference)} {ends}"
 
 

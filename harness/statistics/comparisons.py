@@ -27,7 +27,7 @@ from harness.statistics.clicks_needed import QUALITIES, sequences
 from harness.statistics.final_clicks import INSTANCE, over_draws
 from harness.statistics.means import by_image
 from harness.statistics.pairing import paired
-from harness.statistics.resampling import benjamini_hochberg, intervals_of_means, sign_flip_p
+from harness.statistics.resampling import LEAST_IMAGES, benjamini_hochberg, intervals_of_means, sign_flip_p
 from harness.statistics.scales import scale_of
 from harness.statistics.slices import SLICES, Slice, sliced
 from harness.structures import UserError
@@ -37,9 +37,6 @@ Entry = str | tuple[str, str]
 
 TIE = 0.05
 """The largest difference of two shares (such as IoU) that counts as a tie."""
-
-LEAST_IMAGES = 5
-"""A slice of fewer images gets no line."""
 
 
 @dataclass(frozen=True)

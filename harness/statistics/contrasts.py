@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pandas as pd
 
 from harness.statistics.final_clicks import ASKED, INSTANCE, over_draws
 from harness.statistics.means import NO_GAIN, Gain, by_image
-from harness.statistics.resampling import interval_of_means, intervals_of_means
+from harness.statistics.resampling import LEAST_IMAGES, interval_of_means, intervals_of_means
 from harness.statistics.stratified import stratified
 from harness.storage.clicks import click_keys
 
@@ -58,12 +61,14 @@ def contrast(more: pd.DataFrame, less: pd.DataFrame) -> Gain:
         less: Likewise.
 
     Returns:
-        n counts both; NaN where either is empty, bounds of NaN where there is but one image.
+        n counts both; NaN where either is empty, bounds of NaN where either is of fewer than five images.
     """
     if more.empty or less.empty:
         return NO_GAIN
     both = pd.concat([by_instance(more).assign(part=1), by_instance(less).assign(part=-1)], ignore_index=True)
-    return stratified(both, "gain", both["part"], {1: 1.0, -1: -1.0})
+    found = stratified(both, "gain", both["part"], {1: 1.0, -1: -1.0})
+    images = both.drop_duplicates(["part", *INSTANCE[:2]])["part"].value_counts()
+    return found if images.min() >= LEAST_IMAGES else replace(found, low=math.nan, high=math.nan)
 
 
 def share_of(some: pd.DataFrame, whole: pd.DataFrame) -> Gain:

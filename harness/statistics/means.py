@@ -36,7 +36,7 @@ class Gain:
 
     Attributes:
         difference: Above zero if the first is better: if less is better in the metric, it has the smaller values.
-        low: The lower end of its 95 % interval; NaN, as `high` is, with fewer than two images.
+        low: The lower end of its 95 % interval; NaN, as `high` is, with fewer than five images.
         p: The two-sided p of the paired randomisation test; NaN without instances.
     """
 
@@ -68,7 +68,7 @@ def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", interv
         metric), seen and unseen (means over their halves), n_seen, n_unseen, clicks (the most clicks in the group; NaN
         if nothing was segmented) and w = n_seen / (n_seen + n_unseen), so that the mean is
         w * seen + (1 - w) * unseen. A mean over nothing is NaN. With intervals, also mean_low and mean_high, seen_low,
-        ..., which are NaN for fewer than two images.
+        ..., which are NaN for fewer than five images.
     """
     by, final = list(by), FinalClicks.of(rows).rows
     for column in by:

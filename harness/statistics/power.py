@@ -69,7 +69,7 @@ class Power:
         Args:
             difference: The difference of the two means, above 0, in the metric's values: 0.005 is half a point.
         """
-        return None if math.isnan(self.spread) else max(2, math.ceil((_REACH * self.spread / difference) ** 2))
+        return None if math.isnan(self.spread) else max(_LEAST, math.ceil((_REACH * self.spread / difference) ** 2))
 
     def detectable(self, images: int) -> float:
         """The smallest true difference that this many images find: the formula of `images_for`, solved for it."""
@@ -83,6 +83,9 @@ class Power:
         """The smallest true difference that the images of this run find."""
         return self.detectable(self.images)
 
+
+_LEAST = 6
+"""The paired test flips the signs of images: p is at least 2 / 2^images, and of five images never below 0.05."""
 
 _REACH = NormalDist().inv_cdf((1 + LEVEL) / 2) + NormalDist().inv_cdf(POWER)
 

@@ -47,6 +47,7 @@ def named(made: list[Chart], name: str) -> Chart:
     return next(chart for chart in made if chart.name == name)
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_figure_8_means_over_unseen_instances_by_how_many_of_their_class_there_are(sliced: pd.DataFrame) -> None:
     chart = named(charts(sliced, CONTEXT), "figure8_toy")
     ours, click = chart.series

@@ -40,6 +40,7 @@ def test_later_clicks_may_follow_the_masks_but_not_another_rule() -> None:
     assert paired(a.assign(**named), b.assign(**named | {"click_strategy": "sam/v1"})).empty
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_a_contrast_is_the_difference_of_two_means() -> None:
     more = rows({"A1": 0, "A2": 0, "B1": 0}).assign(gain=[0.4, 0.2, 0.6])
     less = rows({"B2": 0, "C1": 0}).assign(gain=[0.1, 0.3])
@@ -48,6 +49,17 @@ def test_a_contrast_is_the_difference_of_two_means() -> None:
     assert found.low < 0.2 < found.high
 
 
+def test_each_part_needs_as_many_images_as_an_interval() -> None:
+    more = rows(dict.fromkeys("ABCDEFGHIJ", 0)).assign(gain=[0.1, 0.3] * 5)
+    gains = [0.1, 0.1, 0.2, 0.1, 0.0]
+    few, enough = (
+        contrast(more, rows(dict.fromkeys("KLMNO"[:images], 0)).assign(gain=gains[:images])) for images in (4, 5)
+    )
+    assert (few.difference, few.n) == (pytest.approx(0.2 - 0.125), 14) and np.isnan([few.low, few.high]).all()
+    assert (enough.difference, enough.n) == (pytest.approx(0.1), 15) and enough.low < 0.1 < enough.high
+
+
+@pytest.mark.usefixtures("two_images_do")
 def test_equal_gains_have_no_spread() -> None:
     found = contrast(rows({"A1": 0, "B1": 0}).assign(gain=0.5), rows({"A2": 0, "C1": 0}).assign(gain=0.1))
     assert (found.difference, found.low, found.high) == pytest.approx((0.4, 0.4, 0.4))
@@ -80,6 +92,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     assert 52 <= held <= 60
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_a_share_is_the_ratio_of_two_sums_over_the_same_instances() -> None:
     some = rows({"A1": 0, "A2": 0, "B1": 0}).assign(gain=[0.2, 0.0, 0.3])
     whole = rows({"A1": 0, "B1": 0, "C1": 0}).assign(gain=[0.4, 0.6, 9.0])

@@ -368,6 +368,7 @@ def test_the_parts_gains_are_those_of_the_parts_rows() -> None:
         assert together[name].low == pytest.approx(alone.low, abs=0.02)
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_a_gain_is_what_is_better_whichever_way_the_metric_counts(pair: pd.DataFrame) -> None:
     rows = pair.assign(missed_px=lambda own: 100 * (1 - own["iou"]))
     fewer = Scale(higher_is_better=False, bounds=(0, float("inf")), unit="px")

@@ -47,11 +47,13 @@ def test_images_are_counted_as_by_hand() -> None:
     assert one.detectable(84) == pytest.approx(0.05, rel=1e-3) and one.found == one.detectable(3)
 
 
-def test_one_image_tells_nothing_and_equal_methods_are_told_by_two() -> None:
+def test_one_image_tells_nothing_and_equal_methods_need_as_many_as_the_test() -> None:
     (alone,) = powers(rows_of({"a": [0.7, 0.5], "b": [0.5, 0.5]}, ["1", "1"]), ["a", "b"])
     assert math.isnan(alone.spread) and alone.images_for(0.01) is None and math.isnan(alone.found)
     (equal,) = powers(rows_of({"a": [0.5] * 4, "b": [0.5] * 4}), ["a", "b"])
-    assert equal.spread == 0 and equal.images_for(0.01) == 2
+    assert equal.spread == 0 and equal.images_for(0.01) == 6
+    # Of five images that agree the paired test says p = 2 / 2^5, of six 2 / 2^6.
+    assert [sign_flip_p(np.ones((images, 1)))[0] < 0.05 for images in (5, 6)] == [False, True]
 
 
 def test_pairs_go_by_the_configs_order_and_of_many_methods_with_the_first() -> None:

@@ -41,6 +41,18 @@ def test_few_images_are_as_wide_as_student_says() -> None:
     assert np.mean(ratios) == pytest.approx(1, abs=0.06)
 
 
+def test_too_few_images_have_no_interval() -> None:
+    rng = np.random.default_rng(7)
+    for images, least in ((2, 0.45), (3, 0.7), (4, 0.8)):
+        sums = rng.normal(0.5, 0.1, size=(images, 1000))
+        assert np.isnan(intervals_of_means(sums, np.ones_like(sums))).all()
+        # All images' means lie on one side of the truth in 2 of 2^images cases: no drawing of them reaches it.
+        assert least < ((sums.min(axis=0) < 0.5) & (sums.max(axis=0) > 0.5)).mean() < least + 0.1
+    five = rng.normal(0.5, 0.1, size=(5, 1000))
+    low, high = intervals_of_means(five, np.ones_like(five))
+    assert 0.91 < ((low < 0.5) & (high > 0.5)).mean() < 0.97
+
+
 def test_an_image_weighs_as_many_instances_as_it_holds() -> None:
     counts = np.repeat([9.0, 1.0], 100)
     low, high = interval_of_means(counts * np.repeat([0.2, 0.8], 100), counts)

@@ -21,6 +21,7 @@ HAND = pd.DataFrame(
 )
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_each_class_counts_once() -> None:
     found = class_mean(HAND)
     assert (found.difference, found.n) == (pytest.approx((0.8 + 0.4) / 2), 5)
@@ -32,6 +33,20 @@ def test_each_class_counts_once() -> None:
 def test_over_nothing_there_is_none_and_of_one_image_no_interval() -> None:
     assert math.isnan(class_mean(HAND.iloc[:0]).difference)
     assert math.isnan(class_mean(HAND.iloc[:2]).low)
+
+
+def test_classes_of_one_image_widen_the_interval_as_the_others_do() -> None:
+    rng = np.random.default_rng(3)
+    images, classes = 20, 12
+    # Classes 0 to 5 are in every image, 6 to 11 in one image each. The truth is the mean of 0.3, 0.35, ..., 0.85.
+    image = np.concatenate([np.repeat(np.arange(images), 6), np.arange(6)])
+    category = np.concatenate([np.tile(np.arange(6), images), np.arange(6, classes)])
+    held = 0
+    for _ in range(100):
+        ious = 0.3 + 0.05 * category + rng.normal(0, 0.1, size=len(category))
+        found = class_mean(pd.DataFrame({"dataset": "toy", "image_id": image, "category": category, "iou": ious}))
+        held += found.low < 0.575 < found.high
+    assert 90 <= held <= 100  # 43 where a class of one image adds no width
 
 
 @pytest.mark.slow

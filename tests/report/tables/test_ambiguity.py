@@ -36,6 +36,7 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.body]
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_ambiguity_by_hand(rows: pd.DataFrame) -> None:
     built = build_table("ambiguity", rows, CONTEXT)
     assert texts(built) == [
@@ -48,6 +49,7 @@ def test_ambiguity_by_hand(rows: pd.DataFrame) -> None:
     )
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_the_difference_of_gains_has_an_interval_of_its_own(rows: pd.DataFrame) -> None:
     rows.loc[(rows["method"] == "ours") & (rows["instance_id"] == "A1"), "iou"] = 0.6
     rows.loc[(rows["method"] == "ours") & (rows["instance_id"] == "B1"), "iou"] = 1.0
@@ -56,6 +58,7 @@ def test_the_difference_of_gains_has_an_interval_of_its_own(rows: pd.DataFrame) 
     assert -50 < low < 50 < high < 150
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_gains_that_go_together_leave_no_doubt_about_their_difference(rows: pd.DataFrame) -> None:
     more = {"A": 0.5, "B": 0.2, "C": 0.1}
     click = rows[rows["method"] == "click"]
@@ -89,6 +92,7 @@ def test_missing_rows_leave_no_mean_and_no_gain(rows: pd.DataFrame) -> None:
     assert texts(build_table("destinations", some, CONTEXT))[2][4:11] == ["–"] * 7
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_a_failure_is_counted_and_in_neither_mean(rows: pd.DataFrame, make_row: Any) -> None:
     gone = make_row("click", "A1", None, method_plugin="click_only", under_click=2)
     some = pd.concat([rows[~((rows["method"] == "click") & (rows["instance_id"] == "A1"))], pd.DataFrame([gone])])
@@ -124,6 +128,7 @@ def test_a_ranking_by_clip_is_held_against_the_same_method_s_confidence(rows: pd
     assert texts(alone)[2][4] == "80.00 (+60.00)"
 
 
+@pytest.mark.usefixtures("two_images_do")
 @pytest.mark.slow
 def test_every_mean_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
     context = replace(CONTEXT, intervals=True)

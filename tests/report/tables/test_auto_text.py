@@ -45,6 +45,7 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.body]
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_by_hand(rows: pd.DataFrame) -> None:
     built = build_table("auto_text", rows, CONTEXT)
     assert texts(built) == [
@@ -54,11 +55,15 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     ]
     notes = "\n".join(built.notes)
     assert "toy, ours, guessed: the guess is right on overall 75.00 [" in notes
-    assert "over none, where the guess is right +36.67 [" in notes and "wrong -20.00 from one image (n = 1)" in notes
+    assert (
+        "over none, where the guess is right +36.67 [" in notes
+        and "wrong -20.00 from fewer than 5 images (n = 1)" in notes
+    )
     # 0.6 - 0.2 + 0.2 + 0.3 of 0.6 + 0.4 + 0.3 + 0.3
     assert "recovered of what the given words gain: overall 0.56 [" in notes and "seen 0.92 [" in notes
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_intervals_stand_behind_the_numbers_where_asked(rows: pd.DataFrame) -> None:
     line = build_table("auto_text", rows, replace(CONTEXT, intervals=True)).body[2].cells
     assert line[6].low is not None and line[6].low <= 0.75 <= line[6].high

@@ -26,11 +26,19 @@ def texts(rows: pd.DataFrame) -> list[str]:
 
 
 def test_a_gap_that_is_size_alone_vanishes(rows: pd.DataFrame) -> None:
-    seen, unseen, gap, seen_matched, unseen_matched, gap_matched, n, left_out = texts(rows)
+    thrice = pd.concat([rows.assign(image_id=rows["image_id"] + turn) for turn in "abc"], ignore_index=True)
+    seen, unseen, gap, seen_matched, unseen_matched, gap_matched, n, left_out = texts(thrice)
     assert (seen, unseen) == ("70.00", "40.00") and gap.startswith("+30.00 [")
     assert seen_matched == unseen_matched == "60.00"
     assert gap_matched == "+0.00 [+0.00, +0.00]"
-    assert (n, left_out) == ("6", "1")  # no seen object is as small as D2
+    assert (n, left_out) == ("18", "3")  # no seen object is as small as D2
+
+
+def test_two_images_show_a_gap_and_no_interval(rows: pd.DataFrame) -> None:
+    assert texts(rows) == [
+        *("70.00", "40.00", "+30.00 from fewer than 5 images"),
+        *("60.00", "60.00", "+0.00 from fewer than 5 images", "6", "1"),
+    ]
 
 
 def test_without_a_split_or_a_common_size_there_is_no_gap(rows: pd.DataFrame) -> None:

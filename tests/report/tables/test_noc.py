@@ -101,6 +101,7 @@ def test_no_rows(name: str) -> None:
     assert build(name, pd.DataFrame()).notes == ("No rows.",)
 
 
+@pytest.mark.usefixtures("two_images_do")
 @pytest.mark.slow
 def test_every_mean_says_its_interval_where_asked(four_clicks: pd.DataFrame) -> None:
     built = build("noc", four_clicks, Context("demo", intervals=True))
@@ -131,6 +132,7 @@ def test_the_interval_of_clicks_is_in_clicks(four_clicks: pd.DataFrame) -> None:
     assert cell.value is None and cell.n == 3, "no share, for formats that machines read"
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_iou_by_click_says_its_intervals_where_asked(four_clicks: pd.DataFrame) -> None:
     built = build("iou_by_click", four_clicks, Context("demo", intervals=True))
     (line,) = (

@@ -44,6 +44,7 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     assert any(note.startswith("toy, ritm, all, 2 clicks: change +20.00 [") for note in built.notes)
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_intervals_stand_behind_the_numbers_where_asked(rows: pd.DataFrame) -> None:
     cells = build_table("refinement", rows, replace(Context("demo"), intervals=True)).body[3].cells
     assert cells[5].low is not None and cells[5].low <= 0.7 <= cells[5].high

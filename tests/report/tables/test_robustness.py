@@ -86,6 +86,7 @@ def test_no_rows() -> None:
     assert build_table("robustness", pd.DataFrame(), Context("demo")).notes == ("No rows.",)
 
 
+@pytest.mark.usefixtures("two_images_do")
 @pytest.mark.slow
 def test_every_mean_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
     built = build_table("robustness", rows, replace(CONTEXT, intervals=True))

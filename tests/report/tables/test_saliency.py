@@ -45,6 +45,7 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.body]
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_by_hand(rows: pd.DataFrame) -> None:
     built = build_table("saliency", rows, CONTEXT)
     shown = [[*line[1:7], *line[9:]] for line in texts(built)]
@@ -56,6 +57,7 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     assert any(note.startswith("toy, A against none: overall +40.00 [") for note in built.notes)
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_intervals_stand_behind_means_and_gains(rows: pd.DataFrame) -> None:
     built = build_table("saliency", rows, replace(CONTEXT, intervals=True))
     assert built.body[0].cells[2].whole.startswith("80.00 [70.00, 90.00]")

@@ -70,6 +70,7 @@ def test_a_pair_of_which_one_failed_is_counted_and_in_no_mean(rows: pd.DataFrame
     assert line == ["text", "single", "all", "33.33", "33.33", "33.33", "66.67", "66.67", "3", "1"]
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_intervals_are_by_images(rows: pd.DataFrame) -> None:
     cell = build_table("same_click", rows, Context("demo", intervals=True)).body[3].cells[4]
     assert cell.n == 4 and cell.low is not None and cell.low < 0.5

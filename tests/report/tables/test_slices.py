@@ -65,6 +65,7 @@ def test_no_rows(name: str) -> None:
     assert build_table(name, pd.DataFrame(), Context("demo")).notes == ("No rows.",)
 
 
+@pytest.mark.usefixtures("two_images_do")
 @pytest.mark.slow
 def test_every_mean_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
     built = build_table("object_size", rows, Context("demo", intervals=True))

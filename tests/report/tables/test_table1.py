@@ -22,6 +22,7 @@ def build(rows: pd.DataFrame, context: Context = CONTEXT) -> Table:
     return build_table("table1", rows, context)
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_markdown_exactly(pair: pd.DataFrame) -> None:
     assert to_markdown(build(pair)) == (
         "**Table 1: text and click against click (run demo)**\n\n"
@@ -39,6 +40,7 @@ def test_markdown_exactly(pair: pd.DataFrame) -> None:
     )
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_terminal_exactly(pair: pd.DataFrame) -> None:
     assert to_text(build(pair), width=100) == (
         "Table 1: text and click against click (run demo)\n\n"
@@ -176,6 +178,7 @@ def test_hostile_labels_are_printed(pair: pd.DataFrame) -> None:
     assert "[bold]a|b" in to_text(built)
 
 
+@pytest.mark.usefixtures("two_images_do")
 @pytest.mark.slow
 def test_intervals_on_demand(pair: pd.DataFrame) -> None:
     context = Context("demo", labels=CONTEXT.labels, intervals=True)

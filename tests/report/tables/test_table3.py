@@ -42,6 +42,7 @@ def build(rows: pd.DataFrame, context: Context = CONTEXT) -> Table:
     return build_table("table3", rows, context)
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_markdown_exactly(cast: pd.DataFrame) -> None:
     assert to_markdown(build(cast)) == (
         "**Table 3: mIoU@1 of SAM, of click alone, and of ours (run demo)**\n\n"
@@ -163,6 +164,7 @@ def test_a_data_set_a_line(cast: pd.DataFrame) -> None:
     assert texts(built)[0][-1] == ""
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_a_ranking_by_saliency_has_a_column_and_a_recovered_share(cast: pd.DataFrame, make_row: Any) -> None:
     more = [make_row("SAM", name, 0.55, ranking="saliency", method_plugin="sam") for name in INSTANCES]
     built = build(pd.concat([cast, pd.DataFrame(more)]))

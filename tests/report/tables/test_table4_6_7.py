@@ -41,6 +41,7 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.body]
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_table_4_exactly(cast: pd.DataFrame) -> None:
     assert to_markdown(build_table("table4", cast, CONTEXT)) == (
         "**Table 4: ours against SAM, on seen and unseen classes (run demo)**\n\n"
@@ -60,6 +61,7 @@ def test_table_4_exactly(cast: pd.DataFrame) -> None:
     )
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_no_gain_on_unseen_classes_over_weights_that_were_trained_on_them(cast: pd.DataFrame) -> None:
     """Their halves are blank, so a note must not have the numbers after all."""
     blank = cast.assign(seen=cast["seen"].astype(object).where(cast["method"] != "SAM"))

@@ -53,6 +53,7 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.body]
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_by_hand(rows: pd.DataFrame) -> None:
     built = build_table("table5", rows, CONTEXT)
     assert [column.heading for column in built.columns] == ["Text", "Pclicks", "Nclicks", "Method", "toy"]

@@ -44,6 +44,7 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.body]
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_by_hand(rows: pd.DataFrame) -> None:
     built = build_table("text_dose", rows, CONTEXT)
     assert texts(built) == [
@@ -112,6 +113,7 @@ def test_without_text_there_is_nothing_to_show(rows: pd.DataFrame, rows_of: str)
     assert built.body == () and built.notes == ("No method of this run was given text.",)
 
 
+@pytest.mark.usefixtures("two_images_do")
 @pytest.mark.slow
 def test_every_number_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
     built = build_table("text_dose", rows, replace(CONTEXT, intervals=True))

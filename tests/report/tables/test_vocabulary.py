@@ -30,6 +30,7 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.body]
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_by_hand(rows: pd.DataFrame) -> None:
     built = build_table("vocabulary", rows, CONTEXT)
     shown = [[line[1], line[2], line[3], line[6], line[7]] for line in texts(built)]
@@ -41,6 +42,7 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     assert any(note.startswith("toy, bare against ours: overall -20.00 [") for note in built.notes)
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_intervals_stand_behind_the_differences(rows: pd.DataFrame) -> None:
     built = build_table("vocabulary", rows, replace(CONTEXT, intervals=True))
     assert built.body[1].cells[6].whole == "-20.00 [-30.00, -10.00], n = 2"
