@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def say_found(asked: RunConfig, runs: str | None = None) -> None:
     from harness.storage.store import store_of
 
     for one in known_powers(store_of(asked.run, runs), asked):
-        if one.images > 1:
+        if not math.isnan(one.found):
             say(
                 f"{one.dataset}, {one}: {one.images} images show a difference of {100 * one.found:.2f} points of "
                 "mIoU in 80 of 100 runs."

@@ -72,11 +72,14 @@ class Power:
         return None if math.isnan(self.spread) else max(_LEAST, math.ceil((_REACH * self.spread / difference) ** 2))
 
     def detectable(self, images: int) -> float:
-        """The smallest true difference that this many images find: the formula of `images_for`, solved for it."""
+        """The smallest true difference that this many images find: the formula of `images_for`, solved for it.
+
+        NaN for fewer than six images, of which the test finds none.
+        """
         # Finding it means: the mean of n images, whose standard error is spread / sqrt(n), lies beyond the test's bound
         # of 1.96 standard errors in 80 % of all runs. So the true difference must be another 0.84 standard errors
         # beyond that bound: 1.96 + 0.84 = 2.80, whose square is the 7.85 above.
-        return _REACH * self.spread / math.sqrt(images) if images else math.nan
+        return _REACH * self.spread / math.sqrt(images) if images >= _LEAST else math.nan
 
     @property
     def found(self) -> float:

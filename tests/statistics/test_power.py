@@ -44,7 +44,7 @@ def test_images_are_counted_as_by_hand() -> None:
     assert one.difference == pytest.approx(0.15) and one.spread**2 == pytest.approx(0.02671875)
     assert one.images_for(0.05) == 84
     assert one.images_for(0.025) == math.ceil(4 * 83.884)
-    assert one.detectable(84) == pytest.approx(0.05, rel=1e-3) and one.found == one.detectable(3)
+    assert one.detectable(84) == pytest.approx(0.05, rel=1e-3) and math.isnan(one.found) and one.detectable(6) > 0
 
 
 def test_one_image_tells_nothing_and_equal_methods_need_as_many_as_the_test() -> None:
