@@ -26,7 +26,7 @@ from harness.plugins import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 TOYS = ROOT / "tests" / "toys"
-SLOW_S = 1.0
+SLOW_S = 0.5
 """A test above it is marked slow."""
 RAY_IN_TESTS = {
     # A worker for each CPU before there is any work, and in no copy of the checkout: none of ours could be run by it.
@@ -284,7 +284,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 took[report.nodeid] += report.duration
     slow = [f"{seconds:6.1f} s  {test}" for test, seconds in took.most_common() if seconds > SLOW_S]
     if slow:
-        terminalreporter.section(f"above {SLOW_S:.0f} s: shorten these, or mark them slow (tests/README.md)")
+        terminalreporter.section(f"above {SLOW_S:g} s: shorten these, or mark them slow (tests/README.md)")
         terminalreporter.write_line("\n".join(slow))
 
 

@@ -79,6 +79,7 @@ def test_the_oracle_is_never_behind_and_text_and_click_is_ahead_of_all(rows: pd.
         assert paired_gain(rows, ("Text+Click", "single"), other).low > 0, other
 
 
+@pytest.mark.slow
 def test_all_methods_were_asked_the_same_clicks(rows: pd.DataFrame) -> None:
     asked = rows.assign(clicks=rows["clicks"].map(str)).groupby("instance_id")[["clicks", "text"]].nunique()
     assert (asked == 1).all().all()

@@ -65,6 +65,7 @@ def test_every_draw_has_clicks_of_its_own_that_all_methods_share(
     assert (first.groupby(["instance_id"])["text"].nunique() == 1).all()
 
 
+@pytest.mark.slow
 def test_a_run_of_several_draws_is_whole_and_counts_instances(
     runs: tuple[Path, pd.DataFrame, pd.DataFrame],
 ) -> None:

@@ -82,6 +82,7 @@ def differences(text: str) -> list[float]:
     return [float(one) for one in re.findall(r"^all +([\d.]+) +([\d.]+) +([-+][\d.]+)", text, re.MULTILINE)[0]]
 
 
+@pytest.mark.slow
 def test_the_fast_method_passes_every_probe(here: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     done = here(*commands()[FIRST])
     assert done.returncode == 0 and "method fast:SameColour: no probe failed" in done.stdout, done.stdout

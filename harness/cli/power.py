@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 _HOW = (
     "mIoU in points. A two-sided test of paired differences by images, at 5 % with a power of 80 %, needs n = 7.85 "
-    "(spread / difference)^2 images, and at least six; solved for the difference, this gives what the images so far can "
-    "show. A spread "
-    "from few images is uncertain: from 20 of them by a sixth, from 200 by a twentieth."
+    "(spread / difference)^2 images, and at least six. Solved for the difference, this gives what the images so far "
+    "can show. A spread from few images is uncertain: from 20 of them by a sixth, from 200 by a twentieth."
 )
 
 

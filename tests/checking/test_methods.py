@@ -41,10 +41,12 @@ def test_there_are_twelve_each_with_what_to_mend() -> None:
     assert all(probe.mend.endswith(".") for probe in PROBES)
 
 
+@pytest.mark.slow
 def test_a_good_method_passes_all(questions: Questions) -> None:
     assert of(found(Good, questions), "passed") == [probe.name for probe in PROBES]
 
 
+@pytest.mark.slow
 def test_a_method_for_three_clicks_passes_all_if_it_is_given_three(questions: Questions) -> None:
     three = of_scenes(signs=(True, True, False))
     assert of(found(Three, three), "passed") == [probe.name for probe in PROBES]

@@ -31,12 +31,14 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_method_by_its_name_and_params(here: Command) -> None:
     done = here("check", "checked:Good", "--params", "{device: here}", "--text", "a cup", "--text", "the cup")
     assert (done.returncode, done.stderr) == (0, "")
     assert "method checked:Good: no probe failed" in done.stdout and "uses_text = True, and other words" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_fails_is_told_with_what_to_mend(here: Command) -> None:
     done = here("check", "checked:Swapped")
     assert done.returncode == 1 and "method checked:Swapped: 1 of 12 probes failed" in done.stderr
@@ -50,6 +52,7 @@ def test_a_data_set_is_known_by_its_kind(here: Command) -> None:
     assert "3 instances have no pixel that counts, the first: s0, instance s0/0." in done.stdout
 
 
+@pytest.mark.slow
 def test_a_config_stands_for_its_plugins_or_for_one_of_them(here: Command, config: Path) -> None:
     done = here("check", config)
     assert done.returncode == 1
@@ -70,6 +73,7 @@ def test_a_method_is_asked_with_its_config_s_round_of_clicks(here: Command, conf
     assert (done.returncode, done.stderr) == (0, "") and "method three: no probe failed" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_is_printed(here: Command, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = repository / "my_repo" / "methods.py"
     source.write_text(

@@ -288,6 +288,7 @@ def test_a_file_that_is_no_such_file_is_one_message(tmp_path: Path, document: An
     assert told.removeprefix("datasets/") in str(raised.value) or "lists no sample" in told
 
 
+@pytest.mark.slow
 def test_a_mark_at_the_files_beginning_and_ids_that_begin_anew_in_each_image(tmp_path: Path) -> None:
     images = [IMAGE, IMAGE | {"id": 2}]
     document = whole(images=images, annotations=[FIRST, FIRST | {"image_id": 2}])

@@ -73,6 +73,7 @@ def test_the_run_s_seed_is_the_chance_s(tmp_path: Path) -> None:
     assert not one["mask"].equals(other["mask"])
 
 
+@pytest.mark.slow
 def test_variants_are_drawn_alike_together_and_alone(tmp_path: Path) -> None:
     entry = MethodEntry(name="chancy:Chancy", label="chancy", variants=({"label": "a"}, {"label": "b"}))
     both = ran(tmp_path / "both", 3, config(methods=tuple(entry.expanded())))

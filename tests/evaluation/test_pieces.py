@@ -112,6 +112,7 @@ def test_an_ordinary_picture_is_one_piece_and_so_are_several() -> None:
     assert method.asked == [[40, 40, 40]]
 
 
+@pytest.mark.slow
 def test_rows_are_the_same_in_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     def rows() -> list[dict[str, Any]]:
         found = evaluated(Counting(), Spots((48, 64), 10, pictures=2), clicks=3, images=2)

@@ -102,6 +102,7 @@ def test_variants_decode_and_encode_an_image_once_and_write_the_rows_of_methods_
     assert files == {job.facts.key: len(alone.headers(job.facts.key)) for job in made}
 
 
+@pytest.mark.slow
 def test_what_a_variant_has_done_is_not_done_again(store: Store, tmp_path: Path, counted: Counter[str]) -> None:
     before, made, whole = jobs(APART[:1]), jobs([IN_VARIANTS]), Store(tmp_path / "whole")
     first, *_ = remaining(before, store, 3)

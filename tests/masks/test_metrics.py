@@ -58,6 +58,7 @@ def test_disjoint_touching_and_equal_masks(function: Callable[[Region, Region], 
     assert function(left, left) == 1.0
 
 
+@pytest.mark.slow
 @given(pairs())
 @settings(max_examples=100)
 def test_against_pycocotools(pair: tuple[Mask, Mask]) -> None:
@@ -69,6 +70,7 @@ def test_against_pycocotools(pair: tuple[Mask, Mask]) -> None:
     assert ours == (expected if truth.any() or prediction.any() else 1.0)
 
 
+@pytest.mark.slow
 @given(pairs())
 @settings(max_examples=100)
 def test_metrics_are_ratios_of_counts_and_symmetric(pair: tuple[Mask, Mask]) -> None:

@@ -191,6 +191,7 @@ def annotations() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_an_instance_that_failed_at_a_later_click_is_not_exported_as_if_it_had_not(tmp_path: Path) -> None:
     asked = {"clicks": {"strategy": "center/v1", "max_clicks": 2}, "metrics": ["iou"], "limit": 2}
     known = recorded_at(ran(tmp_path, methods=[{"name": "fakes:Tires", "label": "tires"}], **asked))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pandas as pd
+import pytest
 
 from harness.report.asked import asked_line, asked_lines
 from harness.report.build import build_table
@@ -46,6 +47,7 @@ def test_runs_that_asked_alike_share_a_line() -> None:
     assert asked_lines({"runs/a": {}}) == [] and asked_line({}) == ""
 
 
+@pytest.mark.slow
 def test_every_table_ends_with_it(pair: pd.DataFrame) -> None:
     context = Context("demo", asked={("ours", "toy"): PAPER})
     for name in ("table1", "leaderboard", "distractors", "noc"):

@@ -113,6 +113,7 @@ def test_what_two_runs_print_alike_is_one_line_and_otherwise_two(pair: pd.DataFr
     ]
 
 
+@pytest.mark.slow
 def test_a_line_of_two_runs_has_every_metric_that_either_measured(pair: pd.DataFrame) -> None:
     both, fewer = source("runs/a", pair), source("runs/b", pair.assign(boundary_iou=float("nan")))
     for runs in ([both, fewer], [fewer, both]):

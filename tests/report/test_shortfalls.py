@@ -151,11 +151,13 @@ def test_every_command_that_prints_tables_says_it_and_ends_with_exit_code_1(
     assert f"{short.name}: {SHORT}" in said
 
 
+@pytest.mark.slow
 def test_a_comparison_of_the_other_methods_is_whole(short: Path, here: Command) -> None:
     done = here("compare", f"{short}:wide (confidence)", f"{short}:wide (size)", "--format", "md")
     assert done.returncode == 0 and "have no row" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_verify_names_it(made: Path, short: Path) -> None:
     assert not verified(Store(made)).lacking
     lacking = [line for line in verified(Store(short)).lacking if "results.parquet" not in line]

@@ -29,6 +29,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     return recorded_at(folder / "a")
 
 
+@pytest.mark.slow
 def test_the_mean_is_that_of_a_table_s_cell(known: Recorded) -> None:
     lines = harness.summarise(known.rows())
     line = lines[lines["method"].eq("broken") & lines["ranking"].eq("size")].iloc[0]

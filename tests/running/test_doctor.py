@@ -53,6 +53,7 @@ def test_a_whole_data_set_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [state for state, _ in found(loaded(tmp_path), "scenes")] == ["fine"] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -302,6 +303,7 @@ def test_little_room_where_runs_are_kept_is_wrong(tmp_path: Path, monkeypatch: p
     assert state == "wrong" and "wanted twice that" in said and "HARNESS_RUNS" in said
 
 
+@pytest.mark.slow
 def test_a_bucket_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_RUNS", "s3://b/team?region=us-east-1")
     assert found(loaded(tmp_path), "disk") == [("note", "the run writes about 1 MiB to s3://b/team/r")]

@@ -42,6 +42,7 @@ def hears(**params: Any) -> dict[str, Any]:
     return {"name": "toy_loggers:Hears", "label": f"hears {params}", "params": params}
 
 
+@pytest.mark.slow
 def test_loggers_are_told_of_all_rows_without_masks_and_of_the_end(tmp_path: Path) -> None:
     _, store = followed(tmp_path, [hears()])
     *rows, ended = HEARD
@@ -51,6 +52,7 @@ def test_loggers_are_told_of_all_rows_without_masks_and_of_the_end(tmp_path: Pat
     assert ended == Ended("told", str(store.folder), 0)
 
 
+@pytest.mark.slow
 def test_a_logger_that_raises_is_told_no_more_and_costs_no_row(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -62,6 +64,7 @@ def test_a_logger_that_raises_is_told_no_more_and_costs_no_row(
     assert kept is not None and (kept["status"] == "ok").all() and len(kept) == 6 * 2 * 3
 
 
+@pytest.mark.slow
 def test_loggers_and_commands_are_no_part_of_what_makes_rows(tmp_path: Path) -> None:
     _, store = followed(tmp_path, [])
     parts = {key: job["parts"] for key, job in store.manifest()["jobs"].items()}
@@ -142,6 +145,7 @@ def events(folder: Path) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
     logger = {"name": "tensorboard", "params": {"folder": str(tmp_path / "curves")}}
     _, store = followed(tmp_path, [logger])

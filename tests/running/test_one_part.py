@@ -89,6 +89,7 @@ def test_a_part_of_something_else_is_refused(tmp_path: Path, changed: dict[str, 
     assert (tmp_path / "runs/cut/manifest.json").read_bytes() == manifest
 
 
+@pytest.mark.slow
 def test_a_run_is_cut_in_one_way_until_it_is_started_whole(tmp_path: Path) -> None:
     part(tmp_path, "1/2")
     with pytest.raises(UserError, match="it is cut into 2 parts"):
@@ -99,6 +100,7 @@ def test_a_run_is_cut_in_one_way_until_it_is_started_whole(tmp_path: Path) -> No
     assert part(tmp_path, "1/3").finished
 
 
+@pytest.mark.slow
 def test_one_start_a_part_and_none_of_the_whole_beside_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "runs" / "cut")
     with Lock(Part(1, 2).folder(store.folder)):

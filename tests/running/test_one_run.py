@@ -280,6 +280,7 @@ def test_a_method_that_is_asked_on_one_of_two_data_sets_is_whole(make: Make) -> 
     assert not verified(Store(folder)).lacking
 
 
+@pytest.mark.slow
 def test_too_many_failures_stop_the_run(make: Make) -> None:
     unreadable = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 6, "unreadable": [0, 1, 2]}}]
     path = make(**SHOWN, datasets=unreadable, max_failures=0.1)
@@ -293,6 +294,7 @@ def test_too_many_failures_stop_the_run(make: Make) -> None:
     assert [cell.strip(" ¹") for cell in line.split("|")[4:6]] == ["–", "–"]
 
 
+@pytest.mark.slow
 def test_a_data_set_without_an_instance_is_said_and_is_no_complete_run(make: Make) -> None:
     bare = {"name": "fakes:Bare", "label": "bare"}
     done, _ = ran(make(datasets=[bare, TOYS]))
@@ -300,6 +302,7 @@ def test_a_data_set_without_an_instance_is_said_and_is_no_complete_run(make: Mak
     assert said.startswith("data set 'bare' has no instance in any of its 6 images; wanted one")
 
 
+@pytest.mark.slow
 def test_data_sets_without_any_instance_end_the_run_with_that_message(make: Make) -> None:
     path = make(datasets=[{"name": "fakes:Bare", "label": "bare"}])
     for _ in range(2):

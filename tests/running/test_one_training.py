@@ -202,6 +202,7 @@ def test_no_gpu(tmp_path: Path) -> None:
         train(recipe(tmp_path / "w.safetensors", device="cuda"), lambda _: None)
 
 
+@pytest.mark.slow
 def test_any_seed_trains(tmp_path: Path) -> None:
     losses = [kept_losses(recipe(tmp_path / "w.safetensors", seed=seed, steps=1)) for seed in (20261130081952, 2**64)]
     assert losses[0] != losses[1]

@@ -78,6 +78,7 @@ def test_a_gain_is_found_in_slices_too() -> None:
     assert not any(found.dropped.values())
 
 
+@pytest.mark.slow
 def test_win_tie_and_loss_by_hand_and_the_most_changed() -> None:
     rows = drawn(6, {"b": 0})[:6].assign(iou=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     better = rows.assign(method="a", iou=[0.5, 0.24, 0.3, 0.36, 0.3, 0.6])
@@ -135,6 +136,7 @@ def corrective(images: int, alike: int) -> pd.DataFrame:
     return frame.assign(instance_id=frame["image_id"], **known)
 
 
+@pytest.mark.slow
 def test_instances_whose_later_clicks_are_the_same_by_chance_do_not_stand_for_all() -> None:
     found = compare(corrective(20, alike=6), "a", "b")
     assert found.clicks == (1, 2, 2) and not any(found.dropped.values())

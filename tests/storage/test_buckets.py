@@ -197,6 +197,7 @@ def test_a_bucket_has_one_writer(bucket: str, caplog: pytest.LogCaptureFixture) 
         assert "taken over from process" in caplog.text
 
 
+@pytest.mark.slow
 def test_of_several_writers_at_once_one_goes_on(bucket: str) -> None:
     folder = Folder.at(bucket) / "r"
     ready, done, found = threading.Barrier(4), threading.Event(), []

@@ -108,6 +108,7 @@ def test_redo_makes_the_old_images_anew_and_no_others(mine: Mine) -> None:
     assert quiet.images == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "plugin", "redone"),
     [
@@ -152,6 +153,7 @@ def test_an_edit_that_is_taken_back_leaves_what_was_made_meanwhile(mine: Mine) -
     assert any("edited after these rows were made: 1 of 6 images of mine" in note for note in finished.tables[0].notes)
 
 
+@pytest.mark.slow
 def test_a_label_that_is_none_is_refused_before_anything_runs(mine: Mine) -> None:
     with pytest.raises(UserError, match="no method or data set labelled 'mien' in this run. Did you mean 'mine'"):
         mine.run(redo=["mien"])

@@ -78,6 +78,7 @@ def other_click(table: pa.Table) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_methods_that_were_asked_for_the_same_are_not_disputed(finished: Store) -> None:
     rows = rows_of(finished)
     assert disputes(rows) == {}
@@ -136,6 +137,7 @@ def test_a_report_shows_the_other_data_sets_and_says_why_not_this_one(finished: 
     assert table.notes[0] == made.shortfalls[0]
 
 
+@pytest.mark.slow
 def test_verify_names_it(finished: Store) -> None:
     agreed = "every instance has one ground truth area, and one first click of each click rule, for all methods"
     assert agreed in verified(finished).proved

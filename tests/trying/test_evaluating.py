@@ -49,6 +49,7 @@ def test_rows_are_those_of_a_run(tmp_path: Path) -> None:
     assert len(found) == 2 * 2 * 2 * 3  # images, instances, clicks, rankings with the oracle
 
 
+@pytest.mark.slow
 def test_by_default_too_and_failed_instances_have_rows_and_a_warning(tmp_path: Path) -> None:
     broken = {"name": "fakes:Toys", "params": {"count": 3, "unreadable": [1]}}
     wanted = of_a_run(tmp_path, {"name": "fakes:Steady"}, broken)

@@ -110,6 +110,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_s_own_code_is_not_imported_unless_a_config_of_the_reader_names_it(foreign: Path) -> None:
     with pytest.raises(
         UserError, match="fakes:Steady: found this code named in the run's folder; .* replay RUN ID --config"

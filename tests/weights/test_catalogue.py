@@ -335,6 +335,7 @@ def test_the_real_list_shows_every_checkpoint(command: Callable[..., tuple]) -> 
     assert "none published" in said
 
 
+@pytest.mark.slow
 def test_the_list_of_one_says_all_that_is_known(command: Callable[..., tuple]) -> None:
     for name, known in weights.catalogue().items():
         said = command("list", name)[1]

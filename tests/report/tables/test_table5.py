@@ -129,6 +129,7 @@ def test_missing_rows_leave_no_mean(rows: pd.DataFrame) -> None:
     assert sum("against" in note for note in built.notes) == 1
 
 
+@pytest.mark.slow
 def test_another_setting_is_a_line_of_its_own(rows: pd.DataFrame) -> None:
     text = rows[rows["method"] == "click, 1+1"].assign(method="more", method_plugin="text_click")
     labels = LABELS | {"more": MethodFacts(True)}

@@ -63,6 +63,7 @@ def fails(rows: pd.DataFrame, make_row: Any, method: str, names: tuple[str, ...]
     return pd.concat([rows[~gone], pd.DataFrame([make_row(method, name, None, **given) for name in names])])
 
 
+@pytest.mark.slow
 def test_means_are_over_the_instances_that_every_dose_has(rows: pd.DataFrame, make_row: Any) -> None:
     given = {"text_rule": "wrong_present", "method_plugin": "text_click"}
     some = fails(rows, make_row, variant("ours", "wrong_present"), ("A1",), **given)
