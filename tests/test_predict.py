@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from harness.datasets.scenes.scenes import CLASSES
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import toy_snapshots
-import toy_vlt
+from every_method import NOT_HERE, PARAMS, RANDOM
 from fakes import Toys
 from harness import places
 from harness.config.click_protocol import Clicks
@@ -27,38 +25,8 @@ from harness.plugins import parameters, registry
 from harness.plugins.interfaces import Method
 from harness.structures import Click, Image, Prediction, Prompt, Record
 
-CONFIGS = [
-    yaml.safe_load((places.ROOT / "configs" / f"{name}_scenes.yaml").read_text("utf-8"))
-    for name in ("noc", "table8", "sam_vs_ours")
-]
-PARAMS = {entry["name"]: entry["params"] for config in CONFIGS for entry in config["methods"]}
 INSTANCES = 25
 """Of each method."""
-
-
-def random_vlt(folder: Path) -> dict[str, str]:
-    checkpoint, vectors = toy_vlt.checkpoint(folder / "vlt.h5"), toy_vlt.vectors(folder / "vectors.txt")
-    return {"checkpoint": str(checkpoint), "vectors": str(vectors)}
-
-
-def random_grounding_dino(folder: Path) -> dict[str, Any]:
-    snapshot = toy_snapshots.grounding_dino(folder / "snapshot")
-    return {"snapshot": str(snapshot), "sam_checkpoint": PARAMS["sam"]["checkpoint"], "box_threshold": 0.0}
-
-
-def random_sam3(folder: Path) -> dict[str, Any]:
-    return {"snapshot": str(toy_snapshots.sam3(folder / "snapshot")), "score_threshold": 0.0}
-
-
-RANDOM = {
-    "grounding_dino": random_grounding_dino,
-    "sam3": random_sam3,
-    "vlt": random_vlt,
-}
-"""Methods of which no weights are embedded: random ones in the authors' format."""
-
-NOT_HERE = {"sam2", "sam_hq"}
-"""Published sizes only: `python -m harness weights list` has them; their own tests load files of those formats."""
 
 
 @lru_cache

@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from harness.methods.shared.clip_sentences import Sentences
 from harness.methods.shared.clip_tokens import clip_tokenizer
 from harness.methods.shared.open_clip_model import ClipModel
 from jaxtyping import Float32
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import real_data
@@ -59,6 +61,14 @@ def clip(config: dict[str, Any], seed: int = 0, gain: float = 2.0) -> ClipModel:
         (size, size) if isinstance(size, int) else tuple(size),  # type: ignore[arg-type]
         torch.device("cpu"),
     )
+
+
+def written(folder: Path, model: str) -> dict[str, Path]:
+    """A small CLIP of CONFIGS as files, by the parameters that name them."""
+    files = {"model": folder / f"{model}.json", "checkpoint": folder / f"{model}.safetensors"}
+    files["model"].write_text(json.dumps(CONFIGS[model]))
+    save_file(clip(CONFIGS[model], gain=1.0 if model == "resnet" else 2.0).module.state_dict(), files["checkpoint"])
+    return files
 
 
 def by_rule(module: nn.Module, seed: int, gain: float) -> None:
