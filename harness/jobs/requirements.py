@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harness.clicks.strategy import signs_of_a_round
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
 from harness.config.recipe import KnownRecipe, identified
 from harness.config.run_config import RunConfig
 from harness.messages import nearest
 from harness.plugins import files
+from harness.plugins.registry import find
 from harness.plugins.vocabularies import names_in
 from harness.structures import UserError
 from harness.weights.catalogue import hint as fetched_by
@@ -76,6 +78,46 @@ def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = (
     for method, key, path in named:
         if key.endswith("vocabulary"):
             _check_names(method, path)
+
+
+def check_clicks(config: RunConfig, due: Sequence[MethodEntry] = ()) -> None:
+    """Refuse clicks for which a method's weights were not trained, before their first rows fail one by one.
+
+    Args:
+        config: The run's config.
+        due: Methods that are not trained yet, whose recipes tell.
+
+    Raises:
+        UserError: There are such methods; the message names all of them.
+    """
+    wrong = []
+    for method in config.methods:
+        clicks = config.clicks_of(method)
+        taken = _clicks_taken(method, method in due)
+        if taken is None or not clicks.max_clicks:
+            continue
+        signs = signs_of_a_round(clicks.strategy, clicks.options)
+        if (signs.count(True), signs.count(False)) != taken or clicks.max_clicks != len(signs):
+            wrong.append(
+                f"method '{label(method)}': its weights are trained for {_counted(*taken)}, in one prompt; found "
+                f"{_counted(signs.count(True), signs.count(False))} a round, {clicks.max_clicks} in all, by "
+                f"{clicks.strategy}. Give it `clicks:` of its own, or weights that are trained for these clicks."
+            )
+    if wrong:
+        raise UserError("\n".join(wrong))
+
+
+def _clicks_taken(method: MethodEntry, due: bool) -> tuple[int, int] | None:
+    found: tuple[int, int] | None
+    if due and method.train is not None:
+        found = find("learners", method.train.learner.name).clicks_taken(method.train.learner.params)
+    else:
+        found = find("methods", method.name).clicks_taken(method.params)
+    return found
+
+
+def _counted(positive: int, negative: int) -> str:
+    return f"{positive} positive and {negative} negative clicks"
 
 
 def _near(path: Path) -> str:

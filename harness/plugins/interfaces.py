@@ -196,6 +196,20 @@ class Method:
         """
         return ()
 
+    @classmethod
+    def clicks_taken(cls, params: Mapping[str, Any]) -> tuple[int, int] | None:  # noqa: ARG003
+        """How many positive and negative clicks its weights take, all in one prompt, found without loading them.
+
+        A config that makes other numbers of clicks is refused before anything runs.
+
+        Args:
+            params: All parameters of the constructor, in JSON.
+
+        Returns:
+            The two numbers; None if it takes any clicks, or if the weights do not say.
+        """
+        return None
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Here each of the two calls the other one. A class that writes neither would call itself without an end.
@@ -412,6 +426,15 @@ class Learner(ABC):
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
+
+    @classmethod
+    def clicks_taken(cls, params: Mapping[str, Any]) -> tuple[int, int] | None:  # noqa: ARG003
+        """The answer of `Method.clicks_taken` for the weights that it will save.
+
+        Args:
+            params: The constructor's parameters that the recipe gives.
+        """
+        return None
 
     def metadata(self) -> Mapping[str, Any]:
         """JSON values that are stored in the checkpoint: architecture, classes, options."""

@@ -304,6 +304,11 @@ class PromptedDeepLabLearner(Learner):
         saliency = [batch["saliency"][:, None]] if self.saliency is not None else []
         return torch.cat([pixels, *saliency, clicks], dim=1)
 
+    @classmethod
+    def clicks_taken(cls, params: Mapping[str, Any]) -> tuple[int, int] | None:
+        """A channel for each click."""
+        return params.get("positive_clicks", 1), params.get("negative_clicks", 0)
+
     def metadata(self) -> dict[str, str]:
         """The architecture, as JSON."""
         return {"architecture": json.dumps(asdict(self.architecture))}

@@ -26,7 +26,7 @@ from harness.plugins.interfaces import Group, Method, TextLimit
 from harness.plugins.registry import register_method
 from harness.structures import Image, Prediction, Prompt, UserError
 
-from ..shared.channels import click_channels, image_channels
+from ..shared.channels import click_channels, clicks_taken, image_channels
 from ..shared.checkpoints import check_fit, read_learned
 from ..shared.clicks_inside import check_clicks
 from ..shared.device import chosen_device
@@ -73,6 +73,11 @@ class PhraseClick(Method):
             return words if words > WORDS_READ else 0
 
         return (TextLimit(WORDS_READ, "words", "PhraseClick", beyond, cut=True),)
+
+    @classmethod
+    def clicks_taken(cls, params: Mapping[str, Any]) -> tuple[int, int] | None:
+        """The numbers for which the network was trained: it has a channel for each click."""
+        return clicks_taken(params["checkpoint"])
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[Shown]:

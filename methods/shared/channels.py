@@ -11,8 +11,10 @@ defaults follow the code.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,6 +24,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from harness.places import located
+from harness.plugins.files import metadata
 from harness.structures import Click
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -98,6 +102,20 @@ class Channels:
                 f"clicks, one channel each; found {len(positive)} and {len(negative)}. Train one for these clicks."
             )
         return (*positive, *negative)
+
+
+def clicks_taken(checkpoint: str) -> tuple[int, int] | None:
+    """How many positive and negative clicks a checkpoint's network has channels for; None if its header does not say.
+
+    Args:
+        checkpoint: The path of weights that training here saved.
+    """
+    try:
+        about = json.loads(metadata(located(Path(checkpoint)))["architecture"])
+        channels = Channels.from_dict(about["channels"])
+    except (KeyError, TypeError, ValueError):  # Loading the weights tells what is wrong.
+        return None
+    return channels.positive_clicks, channels.negative_clicks
 
 
 def image_channels(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from harness.plugins.interfaces import Group, Method, Saliency
 from harness.structures import Image, Prediction, Prompt, UserError
 
-from .channels import Channels, click_channels, image_channels, saliency_channel
+from .channels import Channels, click_channels, clicks_taken, image_channels, saliency_channel
 from .checkpoints import misfits, read_trained_here
 from .clicks_inside import check_clicks
 from .device import chosen_device
@@ -138,6 +138,11 @@ class PromptedDeepLab(Method):
         self.network = load_weights(self.architecture, weights, checkpoint).to(self.device).eval()
         self.saliency = saliency
         self.prompts_per_batch = prompts_per_batch
+
+    @classmethod
+    def clicks_taken(cls, params: Mapping[str, Any]) -> tuple[int, int] | None:
+        """The numbers for which the network was trained: it has a channel for each click."""
+        return clicks_taken(params["checkpoint"])
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[EncodedImage]:

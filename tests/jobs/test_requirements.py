@@ -11,12 +11,13 @@ import yaml
 from safetensors.numpy import save_file
 
 from harness import UserError, places
+from harness.config.click_protocol import Clicks
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
 from harness.config.recipe import identified
 from harness.config.run_config import RunConfig, load_run
 from harness.jobs.plan import planned
-from harness.jobs.requirements import check_weights, untrained
+from harness.jobs.requirements import check_clicks, check_weights, untrained
 
 METHOD = MethodEntry(name="fakes:Steady", label="steady")
 
@@ -82,6 +83,30 @@ def trained(tmp_path: Path, label: str, **changed: Any) -> MethodEntry:
 
 def checkpoint(tmp_path: Path, **about: str) -> None:
     save_file({"a": np.zeros(1)}, tmp_path / "w.safetensors", about or None)
+
+
+@pytest.mark.parametrize("name", ["click_only", "phraseclick", "text_click"])
+def test_clicks_for_which_weights_are_not_trained_are_refused(name: str) -> None:
+    weights = {"checkpoint": str(places.ROOT / "methods" / "weights" / f"scenes_{name}.safetensors")}
+    method = MethodEntry(name=name, label="ours", params=weights)
+    check_clicks(config(method))
+    two = Clicks(strategy="paper/v2", options={"positives": 1, "negatives": 1}, max_clicks=2)
+    for clicks, found in (
+        (Clicks(max_clicks=3), "1 positive and 0 negative clicks a round, 3 in all, by paper/v1"),
+        (two, "1 positive and 1 negative clicks a round, 2 in all, by paper/v2"),
+    ):
+        with pytest.raises(UserError, match=f"'ours': its weights are trained for 1 positive and 0 .* found {found}"):
+            planned(config(method.model_copy(update={"clicks": clicks})))
+
+
+def test_clicks_are_held_against_a_recipe_before_it_is_trained(tmp_path: Path) -> None:
+    learner = {"name": "prompted_deeplab", "params": {"positive_clicks": 2, "negative_clicks": 1}}
+    options = {"positives": 2, "negatives": 1}
+    method = trained(tmp_path, "ours", learner=learner)
+    asked = method.model_copy(update={"clicks": Clicks(strategy="paper/v2", options=options, max_clicks=3)})
+    check_clicks(config(asked), [asked])
+    with pytest.raises(UserError, match="trained for 2 positive and 1 negative clicks, .* found 1 positive and 0"):
+        check_clicks(config(method), [method])
 
 
 def due(*methods: MethodEntry) -> list[str]:
