@@ -79,10 +79,9 @@ class Source:
 
     def peaks(self, job: Mapping[str, Any]) -> dict[str, float]:
         """The most memory that a worker of this job used at any start, in MiB; NaN if no start recorded it."""
-        # A job's key follows from the two labels alone. Each start of the run notes its own peaks; the largest is the
-        # need.
-        key = JobFacts(job["method"], job["dataset"], {}, {}).key if job else ""
-        said = [start.get("peaks", {}).get(key, {}) for start in self.manifest.get("starts", [])]
+        # Each start of the run notes its own peaks; the largest is the need.
+        made_of = JobFacts(**job).made_of if job else ""
+        said = [start.get("peaks", {}).get(made_of, {}) for start in self.manifest.get("starts", [])]
         return {f"peak_{name}": max((one[name] for one in said if one.get(name)), default=math.nan) for name in PEAKS}
 
     def entry(self, method: str) -> Mapping[str, Any]:

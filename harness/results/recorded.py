@@ -233,12 +233,12 @@ class Recorded:
             first_ranking=about.get("first_ranking", ""),
             vocabulary=about.get("vocabulary", ""),
             published_in=next((job.about["published_in"] for job in own if "published_in" in job.about), ""),
-            reads_text=not about.get("says_uses_text", False) and any(job.key in self._readers for job in own),
+            reads_text=not about.get("says_uses_text", False) and any(job.made_of in self._readers for job in own),
         )
 
     @cached_property
     def _readers(self) -> set[str]:
-        """The keys of the jobs whose methods were seen to read the text, at any start."""
+        """`JobFacts.made_of` of the jobs whose methods were seen to read the text, at any start."""
         return {key for start in self.store.manifest().get("starts", ()) for key in start.get("reads_text", ())}
 
 

@@ -128,7 +128,7 @@ def _speed(store: Store, job: Job) -> Speed:
     images, instances = max(1, rows["image_id"].nunique()), len(rows[ASKED[:3]].drop_duplicates())
     encode = float(np.nansum(rows.drop_duplicates("image_id")["encode_ms"].astype(float))) / 1000
     segment = float(np.nansum(once["segment_ms"].astype(float))) / 1000
-    starts = [start.get("peaks", {}).get(job.facts.key, {}) for start in store.manifest().get("starts", ())]
+    starts = [start.get("peaks", {}).get(job.facts.made_of, {}) for start in store.manifest().get("starts", ())]
     spent = sum(own.get("spent_ms", 0) for own in starts) / 1000
     noted = sum(own.get("images", 0) for own in starts)
     alone = (encode + segment) * noted / images

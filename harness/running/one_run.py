@@ -177,8 +177,8 @@ def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:
 
 
 Peaks = dict[str, dict[str, int]]
-"""Job's key -> the most memory that one of its workers held: "memory_mib", and "gpu_mib" by torch on its GPU; and how
-many "images" took all its workers "spent_ms" together."""
+"""`JobFacts.made_of` -> the most memory that one of the job's workers held: "memory_mib", and "gpu_mib" by torch on its
+GPU; and how many "images" took all its workers "spent_ms" together."""
 
 
 def evaluate(
@@ -193,14 +193,16 @@ def evaluate(
     """Work through the shards, here or on Ray.
 
     Returns:
-        Whether the run was stopped because too much failed, its workers' peaks, and the keys of the jobs whose methods
-        read the text without declaring it.
+        Whether the run was stopped because too much failed, its workers' peaks, and `JobFacts.made_of` of the jobs
+        whose methods read the text without declaring it.
     """
     peaks: Peaks = {}
     readers: set[str] = set()
     # Jobs that share a shard (entries of one loaded method on one data set) all report the seconds of the whole shard.
     # Each is charged its share, so that the sum is the time that was spent.
     sharing = {job.facts.key: len(shard.jobs) for shard in shards for job in shard.jobs}
+    # The manifest notes what workers needed by what made the rows, since labels may change or move to other methods.
+    made_of = {job.facts.key: job.facts.made_of for shard in shards for job in shard.jobs}
     if not shards:
         return False, peaks, readers
     if config.workers.executor == "local":
@@ -214,12 +216,13 @@ def evaluate(
         for outcome in coming:
             watcher.outcome(outcome)
             lock.check()  # If another start has taken the lock over, this one must not write on.
-            own = peaks.setdefault(outcome.job, {"memory_mib": 0, "gpu_mib": 0, "images": 0, "spent_ms": 0})
+            made = made_of[outcome.job]
+            own = peaks.setdefault(made, {"memory_mib": 0, "gpu_mib": 0, "images": 0, "spent_ms": 0})
             own |= {name: max(own[name], getattr(outcome, name)) for name in ("memory_mib", "gpu_mib")}
             own["images"] += outcome.samples
             own["spent_ms"] += round(1000 * outcome.seconds / sharing[outcome.job])
-            if outcome.reads_text and outcome.job not in readers:
-                readers.add(outcome.job)
+            if outcome.reads_text and made not in readers:
+                readers.add(made)
                 _log.warning("%s: %s", outcome.job, READS_TEXT)
             if budget.spent(outcome):
                 return True, peaks, readers

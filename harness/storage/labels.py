@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyarrow as pa
 
-from harness.storage.manifest import JobFacts, save_manifest
+from harness.storage.manifest import JobFacts
 from harness.storage.shards import Header, of_samples, packed
 from harness.storage.store import Store, file_of
 
@@ -84,10 +83,6 @@ def rename(store: Store, one: Renamed) -> None:
 
     The manifest must have the new job already, so that the rows are found again whichever labels the next config has.
     """
-    manifest = store.manifest()
-    for start in manifest["starts"]:
-        _say_of_both(start, one.then.key, one.now.key)
-    save_manifest(store.folder, manifest)
     for name, fresh in one.files.items():
         header = store.headers(one.then.key)[name]
         if fresh:
@@ -106,11 +101,3 @@ def _labelled(rows: pa.Table, job: JobFacts, header: Header, samples: set[str]) 
         at = rows.schema.get_field_index(column)
         rows = rows.set_column(at, rows.schema.field(at), pa.array([label] * len(rows), pa.string()))
     return packed(rows, replace(header, samples=tuple(one for one in header.samples if one in samples)))
-
-
-def _say_of_both(start: dict[str, Any], then: str, now: str) -> None:
-    """Copy the entries of the manifest's start for the old job to the new job's key."""
-    if then in start.get("peaks", {}):
-        start["peaks"][now] = start["peaks"][then]
-    if then in start.get("reads_text", ()):
-        start["reads_text"] = sorted({*start["reads_text"], now})

@@ -63,6 +63,11 @@ class JobFacts:
         return f"{readable}-{fingerprint([self.method, self.dataset])[:8]}"
 
     @property
+    def made_of(self) -> str:
+        """A fingerprint of all that makes its rows; unlike `key`, it stays the same when a label changes."""
+        return fingerprint(dict(self.parts))
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of its rows, a column each; empty where the manifest records none."""
         return tuple(self.about.get("metrics", ()))

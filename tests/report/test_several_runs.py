@@ -79,7 +79,10 @@ def test_a_line_says_what_made_it(pair: pd.DataFrame) -> None:
 @pytest.mark.slow
 def test_peaks_are_the_most_of_all_starts_and_data_sets(pair: pd.DataFrame) -> None:
     run = source("runs/a", pd.concat([pair, pair.assign(dataset="z")]))
-    keys = {dataset: JobFacts("ours", dataset, {}, {}).key for dataset in ("toy", "z")}
+    jobs = run.manifest["jobs"]
+    for name, job in jobs.items():
+        job["parts"] = {**job["parts"], "method": name}
+    keys = {dataset: JobFacts(**jobs[f"ours-{dataset}"]).made_of for dataset in ("toy", "z")}
     early = {keys["toy"]: {"memory_mib": 900, "gpu_mib": 0}, keys["z"]: {"memory_mib": 700, "gpu_mib": 31}}
     run.manifest["starts"].extend([{"peaks": early}, {"peaks": {keys["toy"]: {"memory_mib": 0, "gpu_mib": 0}}}, {}])
     lines = {line["Method"]: line for line in texts(board(entries([run])))}

@@ -13,9 +13,9 @@ from harness import UserError
 from harness.cli import terminal
 from harness.cli.budget import seconds_of
 from harness.config.run_config import RunConfig, load_run
+from harness.jobs.plan import planned
 from harness.jobs.subset import in_order
 from harness.running.budget import PROBE, Speed, within
-from harness.storage.manifest import JobFacts
 from harness.storage.store import Store
 from toy_runs import SHOWN, STEADY, Quiet, written
 
@@ -51,7 +51,8 @@ def test_the_first_images_are_measured_and_the_part_fits_and_larger_budgets_hold
     assert PROBE <= part.images <= 1.5 / IMAGE_S and part.seconds >= part.images * IMAGE_S
     assert part.seconds <= 1.5 or part.images == PROBE
     (start,) = Store(tmp_path / "timed").manifest()["starts"]
-    noted = start["peaks"][JobFacts("slow", "known", {}, {}).key]
+    (slow,) = (job.facts for job in planned(config) if job.facts.method == "slow")
+    noted = start["peaks"][slow.made_of]
     assert noted["images"] == PROBE and noted["spent_ms"] >= 1000 * PROBE * IMAGE_S
 
     # The images that were probed have their rows now, and cost nothing.

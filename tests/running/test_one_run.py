@@ -254,7 +254,7 @@ def test_a_variant_that_comes_later_is_asked_alone_and_each_has_its_own_count(ma
     assert [(outcome.job[:20], outcome.samples) for outcome in quiet.outcomes] == [("steady--wrong-presen", 2)] * 3
     assert set(results(more)["method"]) == {f"steady, {one}" for one in words}
     peaks = Store(folder(more)).manifest()["starts"][0]["peaks"]
-    assert set(peaks) == {job.facts.key for job in planned(loaded(few))}
+    assert set(peaks) == {job.facts.made_of for job in planned(loaded(few))}
 
 
 @pytest.mark.slow

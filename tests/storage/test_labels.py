@@ -18,10 +18,11 @@ from harness.cli.report import report
 from harness.cli.tables import leaderboard
 from harness.config.run_config import load_run
 from harness.jobs.plan import planned
+from harness.report.several_runs import Source
 from harness.results.recorded import recorded_at
 from harness.running.one_run import run
 from harness.storage.folder import Folder
-from harness.storage.labels import rename, renamed
+from harness.storage.labels import renamed
 from harness.storage.store import Store
 from harness.storage.verify import verified
 from harness.trying.replaying import replayed
@@ -194,13 +195,26 @@ def test_a_start_that_is_killed_while_it_renames_loses_nothing(
         pd.testing.assert_frame_equal(of(rows(tmp_path), after["label"]), of(expected, before["label"]))
 
 
-def test_what_the_manifest_says_of_a_label_is_said_of_the_new_one(tmp_path: Path) -> None:
-    start(tmp_path, STEADY)
+def needed(folder: Path, label: str) -> tuple[float, bool]:
+    """What tables say of a method: the most memory of its workers, and whether it reads the text in secret."""
+    found = recorded_at(folder / "runs" / "a")
+    source = Source("a", found.rows(), found.context(found.rows()), found.store.manifest())
+    return source.peaks(source.job(label, "toys"))["peak_memory_mib"], source.context.facts(label).reads_text
+
+
+def test_what_a_start_noted_stays_with_what_made_the_rows(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs" / "a")
-    (then,) = facts(tmp_path, STEADY)
-    store.close(reads_text=[then.key])
-    (same,) = renamed(store, facts(tmp_path, CALM))
-    rename(store, same)
-    told = store.manifest()["starts"][-1]
-    assert told["reads_text"] == sorted([then.key, same.now.key])
-    assert told["peaks"][same.now.key] == told["peaks"][then.key]
+    start(tmp_path, STEADY)
+    (steady,) = store.manifest()["starts"][-1]["peaks"]
+    store.close(peaks={steady: {"memory_mib": 9000}}, reads_text=[steady])
+    start(tmp_path, STEADY, WIDE)
+    (wide,) = store.manifest()["starts"][-1]["peaks"]
+    store.close(peaks={wide: {"memory_mib": 100}})
+    assert (needed(tmp_path, "steady"), needed(tmp_path, "wide")) == ((9000, True), (100, False))
+    start(tmp_path, {**STEADY, "label": "wide"}, {**WIDE, "label": "steady"})
+    assert (needed(tmp_path, "steady"), needed(tmp_path, "wide")) == ((100, False), (9000, True))
+    for shard in (tmp_path / "runs" / "a" / "shards").glob("wide-*/*"):  # As the message tells to redo these rows.
+        shard.unlink()
+    start(tmp_path, {**STEADY, "label": "wide", "params": {"reach": 6}})
+    most, reads = needed(tmp_path, "wide")
+    assert 0 < most < 9000 and not reads, "another method by now"
