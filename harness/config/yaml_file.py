@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -103,25 +104,29 @@ def change(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
     if not last:
         raise UserError(f"{where}: wanted key=value, such as --set workers.count=2.")
     target: Any = raw
-    for part in parents:
-        place = _place(target, part, where)
-        if isinstance(target, dict) and target.get(place) is None:
-            target[place] = {}
+    for index, part in enumerate(parents):
+        place = _place(target, part, where, parents[:index])
+        found = target[place] if isinstance(target, list) else target.get(place)
+        # An alias or a merge of YAML (`*base`, `<<: *base`) puts one object at several places of the file. The change
+        # is for this place alone, so it is made in a copy.
+        target[place] = {} if found is None else copy(found)
         target = target[place]
-    target[_place(target, last, where)] = value
+    target[_place(target, last, where, parents)] = value
 
 
 _OF_RECIPES = re.compile(r"(training|methods[.\[]\d+\]?\.train\.set)\.(.+)")
 
 
-def _place(target: Any, part: str, where: str) -> Any:
-    """A part of an override's key as the key of a mapping or the index of a list."""
+def _place(target: Any, part: str, where: str, parents: Sequence[str]) -> Any:
+    """A part of an override's key as the key of a mapping or the index of a list; `parents` are the parts before it."""
     if isinstance(target, dict):
         return part
     if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
         return int(part)
-    found = f"a list of {len(target)}, counted from 0" if isinstance(target, list) else repr(target)
-    raise UserError(f"{where}: no '{part}' in {found}.")
+    if isinstance(target, list):
+        raise UserError(f"{where}: no '{part}' in a list of {len(target)}, counted from 0.")
+    whole = ".".join(parents)
+    raise UserError(f"{where}: no '{part}' in {target!r}. Give `{whole}` as a whole: '{whole}={{{part}: ...}}'.")
 
 
 def validated(model: type[Any], raw: Mapping[str, Any], path: Path | str) -> Any:

@@ -316,6 +316,22 @@ def test_overrides(tmp_path: Path) -> None:
     assert config.datasets[0].params["count"] == 2 and config.clicks.options == {"margin": 0.5}
 
 
+SHARED = """
+run: shared
+datasets: [{name: "fakes:Toys"}]
+methods:
+  - &base {name: "fakes:Steady", label: first, params: &params {reach: 5}}
+  - {<<: *base, label: second}
+  - {name: "fakes:Steady", label: third, params: *params}
+"""
+
+
+def test_an_override_changes_its_own_place_alone_where_anchors_share_one(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(SHARED)
+    config = load_run(tmp_path / "a.yaml", ["methods[1].params.reach=8"])
+    assert [one.params["reach"] for one in config.methods] == [5, 8, 5]
+
+
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
@@ -327,6 +343,7 @@ def test_overrides(tmp_path: Path) -> None:
         ("methods[-1].label=x", r"no '-1' in a list of 1"),
         ("methods.click_only.label=x", r"no 'click_only' in a list of 1"),
         ("run.name=x", r"^--set run\.name=x: no 'name' in 'tried'"),
+        ("text.rule=none", r"text\.rule=none: no 'rule' in 'given'\. Give `text` as a whole: 'text=\{rule: \.\.\.\}'"),
         ("metrics=[iou", r"^--set metrics=\[iou: not valid YAML\. .*at line 1"),
         ("sed=3", r"a\.yaml, sed: no such key\. Did you mean 'seed'"),
         ("workers.cont=3", r"a\.yaml, workers\.cont: no such key"),
@@ -337,7 +354,7 @@ def test_overrides(tmp_path: Path) -> None:
 )
 def test_mistaken_overrides(tmp_path: Path, override: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
-        _load(tmp_path, override)
+        _load(tmp_path, override, text="given")
 
 
 # Recipes
