@@ -7,11 +7,12 @@ import re
 from typing import TYPE_CHECKING
 
 from harness.cli.power import known_powers
-from harness.cli.terminal import live, say
+from harness.cli.terminal import say
 from harness.structures import UserError
 
 if TYPE_CHECKING:
     from harness.config.run_config import RunConfig
+    from harness.running.one_run import Watcher
 
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -30,19 +31,22 @@ def seconds_of(time: str) -> int:
 
 
 def part_within(
-    asked: RunConfig, budget: str, address: str | None = None, runs: str | None = None, as_json: bool = False
+    asked: RunConfig,
+    budget: str,
+    watcher: Watcher,
+    address: str | None = None,
+    runs: str | None = None,
+    as_json: bool = False,
 ) -> RunConfig:
     """Reduce the config to as many images as the budget suffices for, and print a line on that.
 
     Raises:
         UserError: The time cannot be read, or as `running.budget.within`.
     """
-    budget_s = seconds_of(budget)  # Before the imports, which take seconds: a mistyped time is refused at once.
     from harness.running.budget import within
-    from harness.storage.store import store_of
 
-    with live(store_of(asked.run, runs).folder, as_json) as shown:
-        part = within(asked, budget_s, shown, address, runs)
+    budget_s = seconds_of(budget)
+    part = within(asked, budget_s, watcher, address, runs)
     if not as_json:
         # Every data set keeps its first images, so the smallest possible part may take longer than the budget.
         over = (
@@ -52,7 +56,7 @@ def part_within(
         )
         where = f"{part.workers} worker{'s' * (part.workers > 1)}"
         say(
-            f"--budget {budget}: {part.images} of {part.of} images, about {part.seconds:.0f} s more on {where}, "
+            f"--budget {budget}: {part.images} of {part.of} images, about {part.seconds:.0f} s on {where}, "
             f"without loading{over}."
         )
     return part.config

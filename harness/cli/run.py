@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import places
-from harness.cli.budget import part_within, say_found
+from harness.cli.budget import part_within, say_found, seconds_of
 from harness.cli.options import Address, AsJson, ConfigPath, Limit, Only, Runs, Set, loaded
 from harness.cli.terminal import console, end, live, say, warn
 from harness.structures import UserError
@@ -56,9 +56,10 @@ def run(
     asked = loaded(config, set_, limit, only)
     given = {"--limit": limit, "--only": only, "--budget": budget, "--address": address, "--runs": runs}
     again = _again(config, set_, given)
+    if budget:
+        seconds_of(budget)  # Before the imports, which take seconds: a mistyped time is refused at once.
     if part is None:
-        asked = part_within(asked, budget, address, runs, as_json) if budget else asked
-        execute(asked, again, address, runs, retry_failed, redo, as_json)
+        asked = execute(asked, again, address, runs, retry_failed, redo, as_json, budget)
         if budget and not as_json:
             say_found(asked, runs)
     elif retry_failed or redo or budget:
@@ -78,8 +79,23 @@ def execute(
     retry_failed: bool = False,
     redo: Sequence[str] = (),
     as_json: bool = False,
-) -> None:
-    """Execute a run's config, show its progress, and print its tables. `again` is the command that resumes it."""
+    budget: str | None = None,
+) -> RunConfig:
+    """Execute a run's config, show its progress, and print its tables.
+
+    Args:
+        asked: The config.
+        again: The command that resumes the run.
+        address: As in `running.one_run.run`.
+        runs: As there.
+        retry_failed: As there.
+        redo: As there.
+        as_json: Whether to write the progress as lines of JSON.
+        budget: A time; the run takes as many images as fit into it.
+
+    Returns:
+        The config, reduced to the images that the budget allows.
+    """
     from harness.running.following import Following, told_of_the_end
     from harness.running.one_run import run as started
     from harness.storage.store import store_of
@@ -91,6 +107,7 @@ def execute(
     with told_of_the_end(asked, place) as following:
         with live(place, as_json) as shown:
             following.append(Following(shown, asked, place))
+            asked = part_within(asked, budget, following[0], address, runs, as_json) if budget else asked
             finished = started(asked, following[0], address, runs, retry_failed, redo)
         _print(finished, place)
         retry = f"{again} --retry-failed"
@@ -99,6 +116,7 @@ def execute(
             warn(odd)
         more = (retry if finished.over_budget else again) if finished.missing else ""
         end(finished.shortfalls, more, failing=finished.over_budget)
+    return asked
 
 
 def _execute_part(asked: RunConfig, said: str, address: str | None, runs: str | None, as_json: bool) -> None:

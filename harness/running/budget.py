@@ -47,7 +47,7 @@ class Affordable:
     Attributes:
         config: The run's config, limited to the images that are taken unless these are all.
         images: How many of the `of` images are taken.
-        seconds: The time that the taken images without rows will need, by the measured speeds.
+        seconds: The time of the taken images that had no rows before, those that were measured included.
         workers: How many workers work at once.
     """
 

@@ -164,7 +164,11 @@ class Live:
         self._line_now_and_then("training", at_once=at_once, method=method, **vars(progress), to_go_s=to_go)
 
     def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
-        """Show the jobs that will run, with how many images of each are done already."""
+        """Show the jobs that will run, with how many images of each are done already.
+
+        With a budget this is called twice: for the first images, which are measured, and for all that are taken.
+        """
+        self.began.clear()
         for job in jobs:
             key, images = job.facts.key, done[job.facts.key]
             self.before[key] = images
@@ -195,7 +199,7 @@ class Live:
         key = key or name
         if key not in self.tasks:
             self.tasks[key] = self.bars.add_task(name, total=total, facts="", failures="")
-        self.bars.update(self.tasks[key], completed=completed, facts=facts)
+        self.bars.update(self.tasks[key], total=total, completed=completed, facts=facts)
 
     def _line_now_and_then(self, event: str, at_once: bool = False, **facts: Any) -> None:
         """Write a line, at most one every LINE_EVERY_S for each job, and at once if the job is complete."""

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import harness
@@ -17,6 +18,7 @@ from harness.jobs.plan import planned
 from harness.jobs.subset import in_order
 from harness.running.budget import PROBE, Speed, within
 from harness.storage.store import Store
+from toy_loggers import HEARD
 from toy_runs import SHOWN, STEADY, Quiet, written
 
 IMAGE_S = 0.1
@@ -79,3 +81,18 @@ def test_a_run_within_a_budget_is_marked_as_a_part_and_says_what_it_finds(
     assert f"known, slow (size) – steady (size): {images} images show a difference of 0.00 points" in done.stdout
     assert here("verify", tmp_path / "timed").returncode == 0
     assert "found '1x'" in here("run", path, "--budget", "1x").stderr
+
+
+@pytest.mark.slow
+def test_loggers_and_commands_are_told_of_the_measured_images_too(
+    tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    HEARD.clear()
+    changes = {"loggers": [{"name": "toy_loggers:Hears"}], "on_end": [f"echo $HARNESS_EXIT_CODE >> {tmp_path}/ends"]}
+    path = written(tmp_path / "timed.yaml", datasets=[KNOWN], **changes)
+    assert here("run", path, "--runs", tmp_path, "--budget", "1h").returncode == 0
+    *rows, ended = HEARD
+    assert len(pd.concat(rows)) == len(harness.load(tmp_path / "timed")) == 40 * 2 * 3 and ended.exit_code == 0
+    done = here("run", path, "--runs", tmp_path, "--budget", "1h", "--set", "seed=1")
+    assert done.returncode == 2 and "seed: 0 then, 1 now" in done.stderr and HEARD[-1].exit_code == 2
+    assert (tmp_path / "ends").read_text() == "0\n2\n"
