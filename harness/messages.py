@@ -44,11 +44,12 @@ def number_of(number: int, noun: str) -> str:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`Did you mean 'sam'? There are: ours, sam.`"""
+    """`Did you mean 'sam'? There are: ours, sam.`; a name with a comma in it is quoted."""
     known = sorted(set(known))
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"Did you mean '{close[0]}'? " if close else ""
-    return f"{meant}There are: {', '.join(known) or 'none'}."
+    listed = (f"'{one}'" if "," in one else one for one in known)
+    return f"{meant}There are: {', '.join(listed) or 'none'}."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

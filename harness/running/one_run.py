@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import label
 from harness.config.run_config import RunConfig
 from harness.environment import environment, now
@@ -97,7 +98,8 @@ def run(
         address: The address of a Ray cluster; None uses this machine.
         runs: The folder or bucket of all runs; None for the default of `store_of`.
         retry_failed: Redo the samples in which an instance failed.
-        redo: Labels of methods and data sets: redo those of their samples whose plugin's code was edited since.
+        redo: Labels of methods and data sets: redo those of their samples whose plugin's code was edited since. That
+            of an entry with variants or seeds means all of them.
 
     Raises:
         UserError: Something that the user can correct, such as another start that works on this run, or data sets
@@ -142,11 +144,11 @@ def _opened(store: Store, config: RunConfig, jobs: Sequence[Job], retry_failed: 
     for same in renamed(store, facts):
         _log.warning("%s", same)
         rename(store, same)
-    retried = sum(forget_failed(store, one) for one in facts) if retry_failed else 0
-    for one in facts:
-        forget_given_up(store, one)
-        if {one.method, one.dataset} & {*redo}:
-            forget_edited(store, one)
+    retried = sum(forget_failed(store, job.facts, job.sample_ids) for job in jobs) if retry_failed else 0
+    for job in jobs:
+        forget_given_up(store, job.facts, job.sample_ids)
+        if {*_named(job.method), job.facts.dataset} & {*redo}:
+            forget_edited(store, job.facts, job.sample_ids)
     if old := old_rows(store, facts, samples_of(jobs)):
         _log.warning("%s The same command with %s computes them again.", said_of(old), to_redo(old))
     return retried
@@ -162,10 +164,15 @@ def _check_parts(store: Store) -> None:
 
 
 def _check_redo(config: RunConfig, redo: Sequence[str]) -> None:
-    known = [label(one) for one in (*config.methods, *config.datasets)]
+    known = [*(name for one in config.methods for name in _named(one)), *map(label, config.datasets)]
     for name in redo:
         if name not in known:
             raise UserError(f"--redo: no method or data set labelled '{name}' in this run. {suggest(name, known)}")
+
+
+def _named(method: MethodEntry) -> set[str]:
+    """The labels that mean a method: its own, and that of the config's entry of which it is a variant or a seed."""
+    return {label(method), method.variant_of, method.seed_of} - {""}
 
 
 def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:

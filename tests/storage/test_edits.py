@@ -109,6 +109,40 @@ def test_redo_makes_the_old_images_anew_and_no_others(mine: Mine) -> None:
 
 
 @pytest.mark.slow
+def test_redo_for_some_images_leaves_the_others_their_rows(mine: Mine) -> None:
+    mine.run("workers.samples_per_shard=3")
+    mine.edit("reach=5", "reach=9")
+    some = ("only={data: [toy-1, toy-4]}",)  # toy-4 shares a shard with toy-3 and toy-5.
+    _, quiet = mine.run(*some, redo=["mine"])
+    assert quiet.images == 2
+    _, quiet = mine.run()
+    assert quiet.images == 0
+    (job, _) = (one.facts for one in planned(load_run(mine.config)))
+    (old,) = old_rows(mine.store, [job], {"data": [f"toy-{number}" for number in range(6)]})
+    assert (old.images, old.of) == (4, 6) and not [
+        line for line in verified(mine.store).lacking if "edited" not in line
+    ]
+
+
+@pytest.mark.slow
+def test_redo_of_an_entry_means_all_its_variants(mine: Mine) -> None:
+    variants = [{"label": "mute", "text": "none"}, {"label": "spoken"}]
+    methods = [{"name": f"{mine.method}:Mine", "label": "own", "variants": variants}]
+    config = load_run(written(mine.config, datasets=[TOYS], methods=methods))
+    quiet = Quiet()
+    run(config, quiet, runs=str(mine.runs / "2"))
+    mine.edit("reach=5", "reach=9")
+    run(load_run(mine.config), quiet, runs=str(mine.runs / "2"), redo=["own, mute"])
+    assert quiet.images == 2 * 6 + 6
+    run(load_run(mine.config), quiet, runs=str(mine.runs / "2"), redo=["own"])
+    assert quiet.images == 3 * 6 + 6
+    with pytest.raises(
+        UserError, match="'mute' in this run. Did you .* There are: own, 'own, mute', 'own, spoken', toys"
+    ):
+        run(load_run(mine.config), quiet, runs=str(mine.runs / "2"), redo=["mute"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "plugin", "redone"),
     [
@@ -188,7 +222,7 @@ def test_shards_and_manifests_that_say_nothing_of_code_are_read(tmp_path: Path) 
     before = JobFacts(job.method, job.dataset, job.parts, job.about)
     store.write(before, ("toy-0",), [])
     assert job.code and old_rows(store, [job], {"toys": ["toy-0"]}) == []
-    assert store.done(job) == {"toy-0"} and forget_edited(store, job) == 0
+    assert store.done(job) == {"toy-0"} and forget_edited(store, job, ["toy-0"]) == 0
     run(config, Quiet(), runs=str(tmp_path))
     manifest = Store(tmp_path / "old").manifest()
     for one in manifest["jobs"].values():

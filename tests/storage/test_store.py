@@ -459,22 +459,23 @@ def test_samples_that_failed_are_forgotten_and_no_others(store: Store) -> None:
     store.write(JOB, ["3"], [failure("d", "3")])
     store.write(JOB, ["4"], [record("e", "4")])
     kept = [path for path in shard_files(store) if header_of(path).samples == ("4",)]
-    assert forget_failed(store, JOB) == 2
+    assert forget_failed(store, JOB, ["1"]) == 0 and len(shard_files(store)) == 3
+    assert forget_failed(store, JOB, "2345") == 2
     assert store.done(JOB) == {"1", "4", "5"}
     assert list(rows(store, "12345")["instance_id"]) == ["a", "e"]
     assert set(kept) < set(shard_files(store)) and len(shard_files(store)) == 2
-    assert forget_failed(store, JOB) == 0
+    assert forget_failed(store, JOB, "12345") == 0
     store.write(JOB, ["2", "3"], [record("b", "2"), record("d", "3")])
     assert list(rows(store, "12345")["instance_id"]) == ["a", "b", "d", "e"]
-    assert forget_failed(store, replace(JOB, parts=PARTS | {"seed": "1"})) == 0
+    assert forget_failed(store, replace(JOB, parts=PARTS | {"seed": "1"}), "12345") == 0
 
 
 def test_images_on_which_workers_died_are_forgotten_and_other_failures_are_not(store: Store) -> None:
     store.write(JOB, ["1"], [failure("a")])
     store.write(JOB, ["2"], [failure("b", "2")], given_up=True)
     assert list(rows(store, "12")["instance_id"]) == ["a", "b"] and store.done(JOB) == {"1", "2"}
-    assert forget_given_up(store, JOB) == 1
-    assert store.done(JOB) == {"1"} and forget_given_up(store, JOB) == 0
+    assert forget_given_up(store, JOB, "12") == 1
+    assert store.done(JOB) == {"1"} and forget_given_up(store, JOB, "12") == 0
 
 
 def test_the_samples_asked_for_are_kept_in_order(store: Store) -> None:
