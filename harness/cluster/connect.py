@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import utils
 from ray.exceptions import AuthenticationError
 
 from harness import places
@@ -131,14 +132,20 @@ def _leave() -> None:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep this process's handler of SIGTERM, which Ray replaces when it starts.
+    """Keep this process's handler of SIGTERM while Ray starts and afterwards.
 
-    A batch scheduler sends SIGTERM to end a job; our handler then ends the run in order.
+    A batch scheduler sends SIGTERM to end a job; our handler then ends the run in order. Ray puts handlers in its place
+    at several moments of a start, which takes seconds; they end the process with exit codes of their own.
     """
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    before, put = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda _handler: None
+    try:
+        yield
+        # Ray's part in C++ has put its handler there, too, without Python's knowledge.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+    finally:
+        utils.set_sigterm_handler = put
 
 
 def _runtime_env() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ray.cluster_utils import Cluster as RayCluster
 
 import ray_clusters
 from harness import places
+from harness.interrupts import INTERRUPTED
 from harness.storage.rows import MEASURED
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -140,3 +141,14 @@ def test_nodes_actors_and_drivers_die_and_no_row_is_lost_or_twice(
     assert not found.duplicated(["dataset", "method", "instance_id", "click_index", "ranking"]).any()
     pd.testing.assert_frame_equal(found, rows(calm))
     assert here("verify", places.ROOT / "runs" / disturbed).returncode == 0
+
+
+def test_a_scheduler_that_ends_a_run_while_ray_starts_gets_exit_code_130(names: list[str], tmp_path: Path) -> None:
+    process = started(tmp_path, names[0], {"count": 1})
+    assert process.stderr is not None
+    while "starting Ray" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.5)  # Ray answers SIGTERM with handlers of its own from then on.
+    process.terminate()
+    _, told = process.communicate(timeout=120)
+    assert (process.returncode, told) == (130, f"{INTERRUPTED}\n")
