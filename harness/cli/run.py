@@ -68,7 +68,7 @@ def run(
             "the whole run."
         )
     else:
-        _execute_part(asked, part, address, runs, as_json)
+        _execute_part(asked, again, part, address, runs, as_json)
 
 
 def execute(
@@ -109,18 +109,14 @@ def execute(
             following.append(Following(shown, asked, place))
             asked = part_within(asked, budget, following[0], address, runs, as_json) if budget else asked
             finished = started(asked, following[0], address, runs, retry_failed, redo)
-        _print(finished, place)
-        retry = f"{again} --retry-failed"
-        _warn_failed(finished, asked.max_failures, retry)
-        for odd in finished.doubts:
-            warn(odd)
-        more = (retry if finished.over_budget else again) if finished.missing else ""
-        end(finished.shortfalls, more, failing=finished.over_budget)
+        _end_with(finished, place, asked.max_failures, again)
     return asked
 
 
-def _execute_part(asked: RunConfig, said: str, address: str | None, runs: str | None, as_json: bool) -> None:
-    """Execute a part; the last one prints the whole run's tables."""
+def _execute_part(
+    asked: RunConfig, again: str, said: str, address: str | None, runs: str | None, as_json: bool
+) -> None:
+    """Execute a part; the last one ends as the whole run does, for which `again` is the command."""
     from harness.running.following import Following, told_of_the_end
     from harness.running.one_part import run_part
     from harness.storage.parts import Part, said_of_parts
@@ -134,14 +130,14 @@ def _execute_part(asked: RunConfig, said: str, address: str | None, runs: str | 
             following.append(Following(shown, asked, place))
             done = run_part(asked, part, following[0], address, runs)
         say(f"part {part}: {done.images - done.missing} of {done.images} images x methods are done.")
-        if done.finished:
-            _print(done.finished, place)
-        elif done.incomplete:
+        if done.incomplete:
             say(said_of_parts(place, done.incomplete))
         if done.over_budget:
             failed = f"{done.failed} of {done.instances} instances failed"
             warn(f"{failed}, over max_failures={asked.max_failures:g}: the part was stopped.")
-        end(done.finished.shortfalls if done.finished else (), failing=done.over_budget or done.missing > 0)
+        if done.finished:
+            _end_with(done.finished, place, asked.max_failures, again)
+        end((), failing=done.over_budget or done.missing > 0)
 
 
 def _keep_memory_small() -> None:
@@ -155,13 +151,24 @@ def _keep_memory_small() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
 
 
-def _print(finished: Finished, place: Folder) -> None:
+def _end_with(finished: Finished, place: Folder, max_failures: float, again: str) -> None:
+    """Print a run's tables, and what failed or is missing.
+
+    Raises:
+        typer.Exit: With exit code 1, if too much failed or anything is missing.
+    """
     from harness.report.rendering.terminal import to_terminal
 
     for table in finished.tables:
         console.print(to_terminal(table))
     folder = _shown(place)
     say(f"{folder}/report.md, {folder}/results.parquet")
+    retry = f"{again} --retry-failed"
+    _warn_failed(finished, max_failures, retry)
+    for odd in finished.doubts:
+        warn(odd)
+    more = (retry if finished.over_budget else again) if finished.missing else ""
+    end(finished.shortfalls, more, failing=finished.over_budget)
 
 
 def _again(config: Path, set_: list[str], given: Mapping[str, object]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,21 @@ def test_a_part_is_stopped_where_too_much_fails(tmp_path: Path) -> None:
     fragile = {"name": "fakes:Fragile", "label": "fragile", "params": {"how": "raise", "at": 1}}
     done = part(tmp_path, "1/1", methods=[fragile], max_failures=0.0)
     assert done.over_budget and done.failed
+
+
+@pytest.mark.slow
+def test_the_last_part_ends_as_the_whole_run_does(
+    tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """A part that was stopped goes on at each start; that too much failed is told at the end, by counting all rows."""
+    fails = {**TOYS, "params": {"count": 6, "unreadable": [0, 1, 2]}}
+    path = written(tmp_path / "cut.yaml", datasets=[fails], max_failures=0.2)
+    command = ["run", path, "--runs", tmp_path, "--part", "1/1"]
+    codes = []
+    while "6 of 6 images" not in (done := here(*command)).stdout:
+        codes.append(done.returncode)
+    assert codes and {*codes} == {1}
+    assert done.returncode == 1, "three images of six failed"
+    told = " ".join(done.stderr.split())
+    assert "3 of 9 instances failed: over max_failures=0.2" in told
+    assert f"python -m harness run {path} --runs={tmp_path} --retry-failed" in told
