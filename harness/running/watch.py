@@ -21,6 +21,8 @@ from harness.interrupts import in_order
 from harness.running.progress import STATUS, JobState, clock, facts, said_of, write_plain
 from harness.storage.folder import Folder
 from harness.storage.lock import holder
+from harness.storage.manifest import PARTS
+from harness.storage.parts import at_work
 from harness.storage.store import found_at
 from harness.structures import UserError
 
@@ -57,13 +59,15 @@ def news(run: str | Path) -> Iterator[dict[str, Any]]:
 
     Raises:
         UserError: There is no status and no process that writes the run: there is no such run, or it never came to its
-            first image.
+            first image. Or its parts write it, each with a status of its own.
     """
     folder, last = found_at(run).folder, -1.0
     while True:
         status = _read(folder)
         if status is None or status["ended"] or _silent(status):
             status = _with_lock(folder, status)
+        if status is None or status["ended"]:
+            _refuse_parts(folder, ended=status is not None)
         if status is None:
             raise UserError(
                 f"{folder / STATUS}: no such file; wanted the folder of a run that was started, such as runs/x."
@@ -74,6 +78,20 @@ def news(run: str | Path) -> Iterator[dict[str, Any]]:
         if status["ended"]:
             return
         time.sleep(LOOK_EVERY_S["disk" if folder.local else "bucket"])
+
+
+def _refuse_parts(folder: Folder, ended: bool) -> None:
+    """Refuse to watch a run that its parts write; one that a start of the whole run has ended is not theirs any more.
+
+    Raises:
+        UserError: The message names a part.
+    """
+    parts = [*at_work(folder)] or ([] if ended else (folder / PARTS).folders())
+    if parts:
+        raise UserError(
+            f"{folder}: found a run that is cut into parts, each with a progress of its own; wanted one of them: "
+            f"python -m harness watch {folder / PARTS / parts[0]}. `verify` names the parts that lack images."
+        )
 
 
 def shown(status: dict[str, Any]) -> Table:

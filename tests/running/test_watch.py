@@ -168,3 +168,19 @@ def test_an_interrupt_gives_the_terminal_its_cursor_back(tmp_path: Path) -> None
     hidden, shown_again = "\x1b[?25l", "\x1b[?25h"
     assert ended.returncode == 130 and ended.stdout.rindex(hidden) < ended.stdout.rindex(shown_again), ended.stderr
     assert ended.stderr == "No longer watching. The run itself is not touched.\n"
+
+
+def test_a_run_in_parts_names_one_to_watch(tmp_path: Path) -> None:
+    part = Folder.at(tmp_path / "parts" / "2-of-3")
+    with Lock(part):
+        said(tmp_path / "parts" / "2-of-3")
+        for whole_ended in (False, True):  # No whole start yet; one that ended before the parts began.
+            if whole_ended:
+                said(tmp_path, ended=True)
+            with pytest.raises(UserError, match=r"cut into parts, .* watch .*/parts/2-of-3\."):
+                next(news(tmp_path))
+        assert next(news(tmp_path / "parts" / "2-of-3"))["jobs"] == [JOB]
+    assert next(news(tmp_path))["ended"], "of the whole run, and no part is at work"
+    (tmp_path / STATUS).unlink()
+    with pytest.raises(UserError, match=r"watch .*/parts/2-of-3\."):
+        next(news(tmp_path))
