@@ -120,7 +120,7 @@ def compare(
     rows, first, second, short = _sides(sides, chosen, loaded, runs, named)
     if metric not in rows:
         raise UserError(f"compare: these rows have no metric '{metric}'. {suggest(metric, metrics_in(rows))}")
-    limited = min((one.limited for one in runs.values() if one.limited), default=None)
+    _, limited = min(((max(one.limits.values()), one.limited) for one in runs.values() if one.limits), default=(0, ""))
     scale = _declared(metric, runs)
     table, *others = tables_of(compared(rows, first, second, metric, tie=tie, scale=scale), limited)
     asked = asked_lines({named[folder]: one.asked for folder, one in runs.items()})

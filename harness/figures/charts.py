@@ -138,7 +138,7 @@ def charts(rows: Rows, context: Context) -> list[Chart]:
     own = [metric for metric in context.own_metrics if metric in final.rows]
     made = list(_of_metric(final, context, "iou"))
     made += [chart.of(metric, context.scale(metric)) for metric in own for chart in _of_metric(final, context, metric)]
-    return made if context.limited is None else [_marked(chart, context.limited) for chart in made]
+    return [_marked(chart, context.limited) for chart in made] if context.limited else made
 
 
 def _of_metric(final: FinalClicks, context: Context, metric: str) -> Iterator[Chart]:
@@ -155,9 +155,9 @@ def _of_metric(final: FinalClicks, context: Context, metric: str) -> Iterator[Ch
             yield from _by_time(every, own, listed, dataset)
 
 
-def _marked(chart: Chart, samples: int) -> Chart:
+def _marked(chart: Chart, limited: str) -> Chart:
     """Say that the run was cut short, as the tables do."""
-    return replace(chart, title=f"LIMITED to {samples} samples: {chart.title}")
+    return replace(chart, title=f"LIMITED to {limited}: {chart.title}")
 
 
 def _sliced(own: pd.DataFrame, lines: pd.DataFrame, dataset: str, metric: str) -> Iterator[Chart]:

@@ -141,8 +141,8 @@ def _written(
         write_data(out / "data" / "masks" / f"{number}.js", f"masks/{number}", part)
     for name in (*_SCRIPTS, _STYLE, _CHARTS, _LICENCE):
         atomic.write(out / "scripts" / Path(name).name, (_HERE / name).read_bytes())
-    if context.limited is not None:
-        notes = [f"LIMITED to {context.limited} samples: not a result.", *notes]
+    if context.limited:
+        notes = [f"LIMITED to {context.limited}: not a result.", *notes]
     page = out / "report.html"
     said = "" if made_by is None else _folded(made_by)
     atomic.write(page, _page(context, listing, tables, drawn, notes, len(held), bool(papers), said).encode())

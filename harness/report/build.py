@@ -49,7 +49,7 @@ def build_table(name: str, rows: Rows, context: Context) -> Table:
     of_jobs = dict.fromkeys(note for notes in context.job_notes.values() for note in notes)
     notes = (*final.withheld.values(), *built.notes, *of_jobs, *context.notes, *context.doubts)
     built = replace(built, notes=notes)
-    return built if context.limited is None else limited_to(context.limited, built)
+    return limited_to(context.limited, built) if context.limited else built
 
 
 def _built(name: str, builder: TableBuilder, final: FinalClicks, context: Context) -> Table:

@@ -6,10 +6,11 @@ plugin, and work on a run whose methods are no longer installed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.messages import number_of
 from harness.plugins.scale import Scale
 from harness.statistics.final_clicks import SHOWN
 
@@ -79,7 +80,7 @@ class Context:
 
     Attributes:
         run: The run's name.
-        limited: The most samples that were taken of a data set that was not taken whole; None if all were.
+        limits: Data set's label -> how many samples were taken of it; without an entry for one that was taken whole.
         labels: Method's label -> facts, in the config's order, which the tables keep.
         expected_instances: (method's label, data set's label) -> how many instances the run set out to segment,
             in the config's order.
@@ -104,7 +105,7 @@ class Context:
     """
 
     run: str
-    limited: int | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, MethodFacts] = field(default_factory=dict)
     expected_instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
     training_images_asked: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -121,6 +122,11 @@ class Context:
     click_s: float = 2.0
     word_s: float = 1.0
     other_lists: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def limited(self) -> str:
+        """`50 samples`, if the run was cut short, as `limited_said`."""
+        return limited_said(self.limits, {dataset for _, dataset in self.asked})
 
     def scale(self, metric: str) -> Scale:
         """The scale of a metric as the run declares it; by default a share from 0 to 1, where more is better."""
@@ -139,3 +145,16 @@ class Context:
     def facts(self, method: str) -> MethodFacts:
         """The facts about a method; the defaults if the config does not name it."""
         return self.labels.get(method, MethodFacts())
+
+
+def limited_said(limits: Mapping[str, int], datasets: Collection[str]) -> str:
+    """`50 samples`, the most that were taken of a data set that was not taken whole; "" if all of them were.
+
+    Args:
+        limits: Data set's label -> how many samples were taken of it, for those not taken whole.
+        datasets: All data sets of the run. If some were taken whole, the text names the others: `50 samples of coco`.
+    """
+    if not limits:
+        return ""
+    most = number_of(max(limits.values()), "sample")
+    return most if limits.keys() >= {*datasets} else f"{most} of {' and '.join(sorted(limits))}"

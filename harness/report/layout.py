@@ -220,9 +220,9 @@ def _best(cells: Sequence[Cell]) -> list[int]:
     return [at for at, worth in worths.items() if len(may) > 1 and worth == max(worths.values())]
 
 
-def limited_to(samples: int, table: Table) -> Table:
-    """The table of a run that was cut short, which says so, loudly."""
-    mark = f"LIMITED to {samples} sample{'s' * (samples != 1)}"
+def limited_to(said: str, table: Table) -> Table:
+    """The table of a run that was cut short, which says so, loudly; `said` is `Context.limited`."""
+    mark = f"LIMITED to {said}"
     return replace(table, title=f"{mark}: {table.title}", notes=(f"{mark}: not a result.", *table.notes))
 
 

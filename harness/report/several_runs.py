@@ -171,7 +171,7 @@ def _states(source: Source, dataset: str, part: str) -> set[str]:
     """The distinct ways in which a run asked its methods, except those for which the config sets this part itself."""
     rows = source.rows[source.rows["dataset"] == dataset]
     alike = [method for method in rows["method"].unique() if source.entry(method).get(part) is None]
-    limit = source.context.limited if part == "dataset" else None
+    limit = source.context.limits.get(dataset) if part == "dataset" else None
     said = f", {limit} samples at most" if limit else ""
     jobs = [source.job(method, dataset) for method in alike]
     return {str(job.get("parts", {}).get(part, "unknown")) + said for job in jobs}
@@ -205,7 +205,7 @@ def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]
             "asked_by": line["asked_by"] or job.get("parts", {}).get("clicks", "unknown"),
             "run": source.folder,
             "commit": source.commit,
-            "limited_to_samples": source.context.limited,
+            "limited_to_samples": source.context.limits.get(dataset),
             "notes": [
                 without_folders(note)
                 for note in (

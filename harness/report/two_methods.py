@@ -33,15 +33,15 @@ FOUND = 0.05
 """A slice with a false-discovery rate below this is marked."""
 
 
-def tables_of(found: Comparison, limited: int | None = None) -> tuple[Table, ...]:
+def tables_of(found: Comparison, limited: str = "") -> tuple[Table, ...]:
     """The tables by slice, of the clicks needed (if a run had several clicks) and of the most changed instances.
 
     Args:
         found: The comparison.
-        limited: The N of `--limit N`, if a run was cut short.
+        limited: As `Context.limited`, if a run was cut short.
     """
     tables = (by_slice(found), *([clicks_needed(found)] if len(found.noc) else []), most_changed(found))
-    return tables if limited is None else tuple(limited_to(limited, table) for table in tables)
+    return tuple(limited_to(limited, table) for table in tables) if limited else tables
 
 
 def by_slice(found: Comparison) -> Table:

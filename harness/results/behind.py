@@ -125,7 +125,7 @@ def as_table(behind: Behind, run: Recorded) -> Table:
         came = row["hit"] if row["status"] == "ok" else row["error"]
         body.append(Row(tuple(map(Cell, [*(_text(row[name]) for name in texts), said, *scores, _text(came)]))))
     table = Table(f"Rows of {run.config.run}", columns, tuple(body), behind.means)
-    return table if run.limited is None else limited_to(run.limited, table)
+    return limited_to(run.limited, table) if run.limited else table
 
 
 def _text(value: object) -> str:

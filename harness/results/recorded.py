@@ -20,7 +20,7 @@ from harness.config.method_entry import MethodEntry
 from harness.config.parts import label
 from harness.config.run_config import RunConfig
 from harness.config.yaml_file import validated
-from harness.report.context import Asked, Context, MethodFacts
+from harness.report.context import Asked, Context, MethodFacts, limited_said
 from harness.report.paper.lists import difference
 from harness.statistics.expected import expected_of
 from harness.statistics.final_clicks import DRAWS, SHOWN
@@ -113,7 +113,7 @@ class Recorded:
         facts = {label(method): self._method_facts(method) for method in self.config.methods}
         return Context(
             run=self.config.run,
-            limited=self.limited,
+            limits=self.limits,
             labels=facts,
             expected_instances=expected,
             training_images_asked=again,
@@ -155,12 +155,17 @@ class Recorded:
         return [note for (label, _), notes in self.job_notes.items() if label == method for note in notes]
 
     @cached_property
-    def limited(self) -> int | None:
-        """The most samples that the run took of a data set without taking all; None if it took every data set whole."""
+    def limits(self) -> dict[str, int]:
+        """Data set's label -> how many samples the run took of it, for those of which it did not take all."""
         # A manifest that does not say how many there are is believed to be of a part if its config asks for one.
         unknown = math.inf if self.config.limit or self.config.only else 0
-        taken = {(len(self.samples[job.dataset]), job.about.get("dataset_samples", unknown)) for job in self.jobs}
-        return max((some for some, whole in taken if some < whole), default=None)
+        taken = {job.dataset: job.about.get("dataset_samples", unknown) for job in self.jobs}
+        return {name: some for name, whole in taken.items() if (some := len(self.samples[name])) < whole}
+
+    @property
+    def limited(self) -> str:
+        """As `Context.limited`."""
+        return limited_said(self.limits, {job.dataset for job in self.jobs})
 
     @property
     def asked(self) -> dict[tuple[str, str], Asked]:
@@ -183,7 +188,7 @@ class Recorded:
                 job.about.get("dataset_plugin", ""),
                 _split(job),
                 expected[job.method, job.dataset],
-                self.limited is None,
+                job.dataset not in self.limits,
             )
             for job in self.jobs
         }

@@ -112,7 +112,7 @@ def test_iou_stands_by_the_time_that_an_instance_takes(sliced: pd.DataFrame, tmp
 
 
 def test_a_limited_run_says_so_on_every_chart(sliced: pd.DataFrame) -> None:
-    context = Context("r", limited=4, labels=CONTEXT.labels)
+    context = Context("r", limits={"toy": 4}, labels=CONTEXT.labels)
     assert all(chart.title.startswith("LIMITED to 4 samples") for chart in charts(sliced, context))
 
 

@@ -26,7 +26,7 @@ def test_an_unknown_table_is_refused(pair: pd.DataFrame) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_a_limited_run_says_so_first(pair: pd.DataFrame, name: str) -> None:
-    built = build_table(name, pair, Context("demo", limited=5))
+    built = build_table(name, pair, Context("demo", limits={"toy": 5}))
     assert built.title.startswith("LIMITED to 5 samples: ")
     assert built.notes[0] == "LIMITED to 5 samples: not a result."
     assert "LIMITED" not in to_markdown(build_table(name, pair, Context("demo")))

@@ -12,14 +12,15 @@ import pytest
 from harness import UserError
 from harness.config.run_config import load_run
 from harness.report.board import board, linked, named_for_others
-from harness.report.context import Asked, Context, MethodFacts
+from harness.report.context import Asked, Context, MethodFacts, limited_said
 from harness.report.layout import Table
 from harness.report.rendering.formats import FORMATS, rendered
 from harness.report.several_runs import Source, entries, expecting_alike, scales_of
 from harness.report.shortfalls import shortfalls
+from harness.results.recorded import recorded_at
 from harness.running.one_run import run
 from harness.storage.manifest import JobFacts
-from toy_runs import Quiet, written
+from toy_runs import SHOWN, TOYS, WIDE, Quiet, written
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -39,7 +40,8 @@ def source(folder: str, rows: pd.DataFrame, limited: int | None = None, **parts:
     }
     config = {"methods": [{"name": name, "label": name, "text": None, "clicks": None} for name in labels]}
     manifest = {"config": config, "jobs": jobs, "starts": [{"commit": "0123456789abcdef"}]}
-    context = Context(folder, limited, {name: MethodFacts(trained_on="coco") for name in labels})
+    limits = dict.fromkeys(rows["dataset"].unique(), limited) if limited else {}
+    context = Context(folder, limits, {name: MethodFacts(trained_on="coco") for name in labels})
     return Source(folder, rows, context, manifest)
 
 
@@ -141,6 +143,19 @@ def test_a_limited_run_is_not_merged_with_a_whole_one_and_says_so(pair: pd.DataF
     with pytest.raises(UserError, match=r"5 samples at most in runs/b"):
         entries([source("runs/a", pair), source("runs/b", pair, limited=5)])
     assert board(entries([source("runs/b", pair, limited=5)])).title.startswith("LIMITED to 5 samples: ")
+
+
+@pytest.mark.slow
+def test_a_limit_of_another_data_set_is_none_of_this_one(tmp_path: Path) -> None:
+    six, cut = TOYS, {**TOYS, "label": "cut"}
+    few = {"datasets": [six, cut], "only": {"cut": ["toy-1", "toy-2"]}}
+    for path in (written(tmp_path / "a.yaml"), written(tmp_path / "b.yaml", methods=[WIDE], **few, **SHOWN)):
+        finished = run(load_run(path), Quiet(), runs=str(tmp_path))
+    assert finished.tables[0].title.startswith("LIMITED to 2 samples of cut: Leaderboard")
+    made = [recorded_at(tmp_path / name) for name in "ab"]
+    both = entries([Source(one.config.run, one.rows(), one.context(one.rows()), one.store.manifest()) for one in made])
+    assert both.groupby("dataset")["limited_to_samples"].max().fillna(0).to_dict() == {"cut": 2, "toys": 0}
+    assert limited_said({"a": 1}, "a") == "1 sample" and limited_said({}, "ab") == ""
 
 
 @pytest.mark.slow

@@ -280,7 +280,7 @@ def test_clicks_needed_are_compared_where_every_method_follows_its_own_masks() -
     single = compare(frame[frame["click_index"] == 1], "a", "b")
     assert single.noc.empty and len(tables_of(single)) == 2
     assert not any("last click that both" in note for note in tables_of(single)[0].notes)
-    cut = tables_of(single, limited=5)
+    cut = tables_of(single, limited="5 samples")
     assert all(table.title.startswith("LIMITED to 5 samples: ") and "not a result" in table.notes[0] for table in cut)
 
 

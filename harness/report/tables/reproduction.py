@@ -41,7 +41,8 @@ def reproduction(final: FinalClicks, context: Context) -> Table:
             body += _section(line, printed, final, context)
     names = [Column(name) for name in ("Dataset", "Method", "Measure")]
     numbers = [Column(name, align="right") for name in ("Published", "Ours", "Difference", "n", "Failed")]
-    notes = _NOTES if context.limited is None else (*_NOTES, "published: whole data sets; here: a part (limited).")
+    whole = context.limits.keys().isdisjoint(dataset for _, dataset in context.published)
+    notes = _NOTES if whole else (*_NOTES, "published: whole data sets; here: a part (limited).")
     return Table("Published numbers and ours", (*names, *numbers), tuple(body), notes if body else (NONE,))
 
 

@@ -85,7 +85,9 @@ def _by_objects(final: FinalClicks, context: Context) -> Context:
     others: dict[str, str] = {}
     for dataset, how in context.other_lists.items():
         objects = objects_of(rows[rows["dataset"] == dataset]).nunique()
-        same = not difference(plugin_of(final, dataset), splits.get(dataset, ""), objects, context.limited is None)
+        same = not difference(
+            plugin_of(final, dataset), splits.get(dataset, ""), objects, dataset not in context.limits
+        )
         others |= {} if same else {dataset: how}
     return replace(context, other_lists=others)
 

@@ -136,7 +136,7 @@ def test_missing_parts_are_said(cast: pd.DataFrame, name: str, absent: str) -> N
 def test_a_method_without_a_row_is_known_by_its_facts(cast: pd.DataFrame) -> None:
     labels = FACTS | {"SAM": MethodFacts(plugin="sam")}
     expected = {(name, "toy"): 4 for name in labels}
-    built = build_table("table4", cast[cast["method"] != "SAM"], Context("demo", None, labels, expected))
+    built = build_table("table4", cast[cast["method"] != "SAM"], Context("demo", {}, labels, expected))
     assert texts(built)[1] == ["toy", "SAM", "–", "–", "–"]
     assert any("4 of 4 instances have no row" in note for note in built.footnotes)
 

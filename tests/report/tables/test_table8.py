@@ -119,7 +119,7 @@ def test_sentences_of_the_papers_objects_are_its_list(sentences: pd.DataFrame, m
     assert len(build_table("table8", rows, context).body) == 2
     monkeypatch.setitem(lists.LISTS, "refcoco", lists.PaperList("val", 2))
     assert len(build_table("table8", rows, context).body) == 6
-    assert len(build_table("table8", rows, replace(context, limited=5)).body) == 2
+    assert len(build_table("table8", rows, replace(context, limits={"toy": 5})).body) == 2
 
 
 def test_missing_sentences_leave_no_number(sentences: pd.DataFrame) -> None:
