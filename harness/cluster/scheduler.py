@@ -26,6 +26,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -388,5 +389,5 @@ class Cluster:
         (job,), (sample_id,) = shard.jobs, shard.sample_ids
         found = self.trials.listed(job.dataset, sample_id)
         records = [failed(job.names, job.protocol, sample_id, one, reason) for one in found]
-        self.store.write(job.facts, shard.sample_ids, records, given_up=True)
-        return outcome(job, shard.sample_ids, records, 0.0)
+        file = self.store.write(job.facts, shard.sample_ids, records, given_up=True)
+        return replace(outcome(job, shard.sample_ids, records, 0.0), file=file)

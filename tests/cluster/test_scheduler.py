@@ -121,7 +121,10 @@ def test_an_image_and_a_variant_that_kill_their_worker_fail_alone(store: Store) 
     assert sum(outcome.failed for outcome in outcomes) == 2
     assert sum(outcome.samples for outcome in outcomes) == 3 * COUNT
     (one,) = (job for job in made if job.facts.method == "fragile, one")
-    assert forget_given_up(store, one.facts) == 1, "the next start tries it again"
+    assert {outcome.file for outcome in outcomes} == {
+        f"shards/{job.facts.key}/{name}" for job in made for name in store.own(job.facts)
+    }
+    assert forget_given_up(store, one.facts, one.sample_ids) == 1, "the next start tries it again"
     again = [([job.facts.method for job in shard.jobs], shard.sample_ids) for shard in remaining(made, store, 2)]
     assert again == [(["fragile, one"], ("toy-3",))]
 
