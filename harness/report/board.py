@@ -18,6 +18,7 @@ from harness.report.scores import NO_ROWS
 from harness.report.several_runs import COST_NAMES, COSTS, LINE, PEAKS, SHARES, mean_cell
 from harness.report.tables.leaderboard import AS_WORST, ORACLE, RANKED, as_worst_cell, means_said
 from harness.statistics.final_clicks import SHOWN
+from harness.statistics.means import MEANS
 
 KNOWN: Mapping[str, Scale] = dict.fromkeys(SHOWN, SHARE)
 """The metrics that every run's leaderboard shows."""
@@ -127,8 +128,9 @@ def _one_result(own: pd.DataFrame, scales: Mapping[str, Scale]) -> pd.DataFrame 
     printed = [
         {"n": entry["iou_n"]}
         | {
-            name: one.shown(entry[f"{name}_mean"])
+            f"{name}_{mean}": one.shown(entry[f"{name}_{mean}"])
             for name, one in scales.items()
+            for mean in MEANS
             if entry[f"{name}_n"] or name == "iou"
         }
         for entry in own.to_dict("records")
@@ -198,7 +200,7 @@ def _row(
 def _cells(entry: dict[Any, Any] | None, metric: str, scale: Scale, failing: bool) -> list[Cell]:
     if entry is None:
         return [Cell()] * (6 + failing if metric == "iou" else 3)
-    found = [mean_cell(entry, metric, name, scale) for name in ("mean", "seen", "unseen")]
+    found = [mean_cell(entry, metric, name, scale) for name in MEANS]
     marked = replace(found[0], notes=tuple(entry["notes" if metric == "iou" else f"{metric}_notes"]))
     if metric != "iou":
         return [marked, *found[1:]]

@@ -23,6 +23,7 @@ from harness.report.tables.leaderboard import other_clicks, place, placed
 from harness.statistics.costs import s_per_1000_masks
 from harness.statistics.expected import expected_of
 from harness.statistics.final_clicks import ENTRY, INSTANCE, SHOWN, FinalClicks
+from harness.statistics.means import MEANS
 from harness.statistics.ranks import ranks
 from harness.storage.manifest import JobFacts
 from harness.structures import UserError
@@ -32,6 +33,9 @@ ALIKE = ("clicks", "text", "seed", "dataset")
 
 LINE = ["method", "ranking", "weights", "trained_on"]
 """The columns that identify a line of the leaderboard."""
+
+COUNTS = {"mean": "n", "seen": "n_seen", "unseen": "n_unseen"}
+"""A mean -> the column of `scores` that counts its instances."""
 
 COSTS = ("encode_ms", "segment_ms")
 SHARES = {"p50": 0.5, "p95": 0.95}
@@ -191,9 +195,13 @@ def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]
             "ranking": ranking,
             "trained_on": facts.trained_on or "",
             "weights": weights_said(about_job),
-            **{f"{metric}_{name}": one[name] for metric, one in each for name in ("mean", "seen", "unseen")},
-            **{f"{metric}_n": int(one["n"]) for metric, one in each},
-            **{f"{metric}_instances": f"{one['alike'][0][0]:016x}" for metric, one in each},
+            **{f"{metric}_{name}": one[name] for metric, one in each for name in MEANS},
+            **{f"{metric}_{n}": int(one[n]) for metric, one in each for n in COUNTS.values()},
+            **{
+                f"{metric}_{name}_instances": f"{key:016x}"
+                for metric, one in each
+                for name, (key, _) in zip(MEANS, one["alike"], strict=True)
+            },
             **{name: int(line[name]) for name in ("failed", "missing")},
             "iou_failed_as_0": line["as_worst"] if line["missing"] == 0 else math.nan,
             "w": line["w"],
@@ -287,5 +295,5 @@ def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
 
 def mean_cell(entry: Mapping[Any, Any], metric: str, name: str, scale: Scale) -> Cell:
     """The cell of an entry's mean: over all instances ("mean"), or over the "seen" or "unseen" ones."""
-    value, alike = float(entry[f"{metric}_{name}"]), (entry[f"{metric}_instances"], entry["clicks"])
-    return Cell(scale.shown(value), value=value, n=entry[f"{metric}_n"], scale=scale, alike=alike)
+    value, alike = float(entry[f"{metric}_{name}"]), (entry[f"{metric}_{name}_instances"], entry["clicks"])
+    return Cell(scale.shown(value), value=value, n=entry[f"{metric}_{COUNTS[name]}"], scale=scale, alike=alike)

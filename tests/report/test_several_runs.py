@@ -200,6 +200,33 @@ def test_a_run_that_fails_on_the_hard_instances_does_not_win(pair: pd.DataFrame)
 
 
 @pytest.mark.slow
+def test_seen_means_over_other_classes_have_no_best(pair: pd.DataFrame) -> None:
+    """Where each method has seen classes of its own, as on a data set without a split, only the overall mean does."""
+    more = (pair["method"] == "click") & (pair["instance_id"] == "A2")  # click was trained on its class, too
+    found = entries([source("runs/a", pair.assign(seen=pair["seen"] | more))])
+    built = board(found)
+    names = ["Method", "toy Overall", "toy Seen", "toy Unseen"]
+    assert [[line[name] for name in names] for line in texts(built)] == [
+        ["ours", "70.00", "85.00", "55.00"],
+        ["click", "50.00", "60.00", "20.00"],
+    ]
+    assert [[cell.strong for cell in row.cells[4:7]] for row in built.body] == [[True, False, False], [False] * 3]
+    assert list(zip(found["iou_n"], found["iou_n_seen"], found["iou_n_unseen"], strict=True)) == [(4, 2, 2), (4, 3, 1)]
+
+
+@pytest.mark.slow
+def test_two_runs_that_print_other_seen_means_are_two_lines(pair: pd.DataFrame) -> None:
+    corrected = pair.assign(seen=pair["seen"] | (pair["instance_id"] == "A2"))
+    lines = texts(board(entries([source("runs/a", pair), source("runs/b", corrected)])))
+    assert [(line["Method"], line["toy Overall"], line["toy Seen"], line["Run"][:6]) for line in lines] == [
+        ("ours", "70.00", "85.00", "runs/a"),
+        ("ours", "70.00", "80.00", "runs/b"),
+        ("click", "50.00", "75.00", "runs/a"),
+        ("click", "50.00", "60.00", "runs/b"),
+    ]
+
+
+@pytest.mark.slow
 def test_methods_with_clicks_of_their_own_stand_apart_in_words(pair: pd.DataFrame) -> None:
     run, twice = (
         source("runs/a", pair),
