@@ -38,7 +38,8 @@ class Answers:
     """A data set's instances: the facts, and the IoU of every method and ranking.
 
     Attributes:
-        facts: A line for each instance; the index is `INSTANCE`, sorted.
+        facts: A line for each instance; the index is `INSTANCE`, sorted. Seen and clicks are those of the method with
+            text, if there is one.
         iou: The same lines; a column for each entry, NaN for no score.
         roles: The columns that the rules use.
     """
@@ -93,8 +94,12 @@ def answers(rows: Rows, context: Context) -> dict[str, Answers]:
         ]
         # Rows one below the other become a table: a line for each instance and a column for each method and ranking.
         iou = own.pivot(index=INSTANCE, columns="entry", values="iou").sort_index()[names]
-        facts = own.drop_duplicates(INSTANCE).set_index(INSTANCE)[FACTS].reindex(iou.index)
-        made[str(dataset)] = Answers(facts, iou, _roles(str(dataset), lines, final, context))
+        roles = _roles(str(dataset), lines, final, context)
+        # By the rows of the method with text, if there is one: which classes are unseen depends on a method's training,
+        # and what lies under the click on its clicks.
+        theirs = own.iloc[np.argsort(own["entry"] != roles.text, kind="stable")]
+        facts = theirs.drop_duplicates(INSTANCE).set_index(INSTANCE)[FACTS].reindex(iou.index)
+        made[str(dataset)] = Answers(facts, iou, roles)
     return made
 
 

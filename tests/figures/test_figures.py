@@ -155,6 +155,18 @@ def test_the_rules_choose_by_the_scores(make_row: Any) -> None:
     }
 
 
+@pytest.mark.parametrize("others", [None, True, False])
+def test_unseen_are_the_classes_that_the_method_with_text_was_not_trained_on(
+    make_row: Any, others: bool | None
+) -> None:
+    ours, click = {"A1": 0.9, "B2": 0.9}, {"A1": 0.1, "B2": 0.1}
+    rows = rows_of(make_row, {"click": click, "ours": ours})
+    rows["seen"] = rows["seen"].astype(object).mask(rows["method"] == "click", others)
+    found = answers(rows, CONTEXT)["toy"]
+    rule = next(rule for rule in RULES if rule.name == "figure5_text_right")
+    assert [pick[2] for pick in first(found, rule.order(found), 9)] == ["B2"], "A1 is seen by ours"
+
+
 def test_parts_need_a_larger_object_under_the_click(make_row: Any) -> None:
     rows = rows_of(
         make_row,
