@@ -116,11 +116,16 @@ report.explorer = (() => {
     return wanted === "" ? null : (line) => column[line] === Number(wanted);
   }
 
+  // Behind a mean, what that mean's method saw in its training; methods may differ.
+  function seen() {
+    return data.seen_by[behind] ?? data.seen;
+  }
+
   function filter() {
     const by = Number(control("by").value), gap = difference(), { sign, unit } = score();
     document.getElementById("unit").textContent = unit;
     const tests = [
-      equal("dataset", data.dataset), equal("seen", data.seen), words(), range("size", data.area),
+      equal("dataset", data.dataset), equal("seen", seen()), words(), range("size", data.area),
       range("under", data.under), range("count", data.count), gap && ((line) => sign * gap(line) >= by),
       behind !== null && ((line) => data.iou[behind][line] !== -2),
       control("failed").checked && ((line) => data.iou.some((column) => column[line] === -1)),
@@ -137,7 +142,7 @@ report.explorer = (() => {
     return [
       { key: "line", name: "Instance", value: (line) => line, text: (line) => data.id[line] },
       { key: "class", name: "Class", value: (line) => data.category[line], text: (line) => data.categories[data.category[line]] + (data.text[line] ? `: ${data.text[line]}` : "") },
-      { key: "seen", name: "Seen", value: (line) => data.seen[line], text: (line) => ({ 1: "seen", 0: "unseen" })[data.seen[line]] ?? "–" },
+      { key: "seen", name: "Seen", value: (line) => seen()[line], text: (line) => ({ 1: "seen", 0: "unseen" })[seen()[line]] ?? "–" },
       { key: "area", name: "Area, pixels", right: true, value: (line) => data.area[line], text: (line) => known(data.area[line]) },
       { key: "count", name: "Of its class", right: true, value: (line) => data.count[line], text: (line) => known(data.count[line]) },
       { key: "under", name: "Under the click", right: true, value: (line) => data.under[line], text: (line) => known(data.under[line]) },

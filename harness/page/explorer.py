@@ -120,6 +120,7 @@ class Listing:
             "id": own["instance_id"].astype(str).tolist(),
             "text": text.tolist(),
             "seen": _whole(own["seen"]),
+            "seen_by": self._seen_by(),
             "area": _whole(own["gt_area_px"]),
             "count": _whole(own["same_class_count"]),
             "under": _whole(own["under_click"]),
@@ -167,6 +168,17 @@ class Listing:
         values = values.where(scored, FAILED).where(scored | (self.answers["status"] != "ok"), UNSCORED)
         table[self.answers["entry"].astype(int), self.answers["line"]] = values
         return [list(map(int, line)) for line in table]
+
+    def _seen_by(self) -> dict[int, list[int]]:
+        """The place of each entry that has other seen classes than `seen` -> the same column by its own training."""
+        usual, found = np.array(_whole(self.instances["seen"]), np.int64), {}
+        known = self.answers[self.answers["seen"].notna()]
+        for place in range(len(self.names)):
+            own, seen = known[known["entry"] == place], usual.copy()
+            seen[own["line"]] = _whole(own["seen"])
+            if (seen != usual).any():
+                found[place] = seen.tolist()
+        return found
 
     def _values(self, metric: str, scale: Scale) -> list[list[float | None]]:
         """A list for each entry, with the printed number of every line; None for no number."""

@@ -339,6 +339,30 @@ def test_a_mean_of_a_table_leads_to_its_instances(page: Page, built: Counts) -> 
 
 
 @needs_browser
+def test_a_seen_mean_leads_to_what_its_own_method_saw(
+    window: Page, errors: list[str], tmp_path: Path, pair: pd.DataFrame
+) -> None:
+    """`click` was also trained on the class of A2: its unseen mean is over B2 alone, that of `ours` over A2 and B2."""
+    rows = pair.assign(seen=pair["seen"] | (pair["method"].eq("click") & pair["instance_id"].eq("A2")))
+    made = write_page(rows, Context("toy"), [build_table("table1", rows, Context("toy"))], tmp_path / "page")
+    browser.opened(window, made.page)
+    found = {}
+    for name in ("click", "ours"):
+        window.click(f'#tables a.rows[data-entry="{name}"][data-seen="0"]')
+        found[name] = (
+            listed(window),
+            window.evaluate("document.querySelector('#list tbody td:nth-child(4)').textContent"),
+        )
+    assert found == {"click": (["B2"], "unseen"), "ours": (["B2", "A2"], "unseen")}
+    assert (
+        window.text_content(".means td:last-child")
+        == window.text_content('#tables a.rows[data-entry="ours"][data-seen="0"]')[:-1]
+        == "55.0"
+    )
+    assert errors == []
+
+
+@needs_browser
 def test_an_instance_opens_toggles_and_moves_by_keys_and_gives_the_focus_back(page: Page) -> None:
     page.click("#f-pictures")
     expect(page.locator("#found")).to_contain_text(re.compile("^8"))
