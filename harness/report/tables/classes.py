@@ -16,7 +16,18 @@ from harness.report.baselines import baselines
 from harness.report.comparison import answers, interval
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, share, with_interval
-from harness.report.scores import NO_ROWS, about, clicks_note, gaps, iou_heading, named, of_line, scored, scores
+from harness.report.scores import (
+    NO_ROWS,
+    about,
+    clicks_note,
+    gaps,
+    iou_heading,
+    named,
+    numbers,
+    of_line,
+    scored,
+    scores,
+)
 from harness.statistics.contrasts import mean_gain, paired
 from harness.statistics.final_clicks import INSTANCE, FinalClicks
 from harness.statistics.means import NO_GAIN, Gain
@@ -83,7 +94,6 @@ def _rows(
     context: Context,
 ) -> Iterator[Row]:
     every = pd.concat([rows for _, rows in own.values()])
-    listed = every.drop_duplicates("category").sort_values(["seen", "category"], ascending=[False, True])
     # First the means over classes: of all, of the seen and of the unseen, as far as there are any. Then a line for each
     # class.
     for half, seen in HALVES.items():
@@ -100,13 +110,24 @@ def _rows(
             names = [Cell(dataset, note if seen is None else ()), label, Cell(half)]
             counted = Cell(str(max(len(rows) for _, rows in part.values())))
             yield Row((*names, counted, *means, *gains), starts_section=seen is None)
-    for _, one in listed.iterrows():
-        part = {name: (line, _of(rows, "category", one["category"])) for name, (line, rows) in own.items()}
-        half = {True: "seen", False: "unseen"}.get(one["seen"], "")
+    for category, half in _halves(every).items():
+        part = {name: (line, _of(rows, "category", category)) for name, (line, rows) in own.items()}
         count = max(len(rows) for _, rows in part.values())
-        gains = [_gain(mean_gain(_of(rows, "category", one["category"]))) for rows in pairs.values()]
-        names = cells([dataset, str(one["category"]), half, str(count)])
+        gains = [_gain(mean_gain(_of(rows, "category", category))) for rows in pairs.values()]
+        names = cells([dataset, str(category), half, str(count)])
         yield Row((*names, *_means(part, shown, context, _mean), *gains))
+
+
+def _halves(rows: pd.DataFrame) -> pd.Series[str]:
+    """Class -> its half, the seen classes first; "by method" if methods differ, "" if no method has halves."""
+    seen = numbers(rows["seen"]).groupby(rows["category"].astype(str)).agg(["max", "min"])
+    #    max   min    of all methods' rows of a class
+    #    1     1      seen
+    #    1     0      by method: one was trained on the class, another was not
+    #    0     0      unseen
+    names = {(1.0, 1.0): "seen", (1.0, 0.0): "by method", (0.0, 0.0): "unseen"}
+    ordered = seen.sort_values(["max", "min", "category"], ascending=[False, False, True])
+    return pd.Series([names.get(ends, "") for ends in ordered.itertuples(index=False, name=None)], ordered.index)
 
 
 def _of(rows: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:

@@ -58,6 +58,19 @@ def test_no_split_leaves_one_mean(rows: pd.DataFrame) -> None:
     assert [line[1] for line in lines] == ["all", "", ""]
 
 
+def test_a_class_that_only_some_methods_saw_is_seen_by_method(rows: pd.DataFrame) -> None:
+    """The first method was trained on all classes and has no halves, or each has those of its own training."""
+    none = rows.assign(seen=rows["seen"].astype(object).mask(rows["method"] == "ours", None))
+    assert [line[:2] for line in texts(none)[3:]] == [["cup", "seen"], ["tie", "unseen"]]
+    more = rows.assign(seen=rows["seen"] | (rows["method"] == "ours"))
+    assert [line[:5] for line in texts(more)[1:]] == [
+        ["mean over 2 classes", "seen", "5", "60.00", "70.00"],
+        ["mean over 1 class", "unseen", "2", "–", "10.00"],
+        ["cup", "seen", "3", "80.00", "70.00"],
+        ["tie", "by method", "2", "40.00", "10.00"],
+    ]
+
+
 def test_instances_without_a_class_are_no_class(rows: pd.DataFrame) -> None:
     some = rows.assign(category=rows["category"].where(rows["category"] == "cup", ""), seen=None)
     assert [line[:4] for line in texts(some)] == [["mean over 1 class", "all", "3", "80.00"], ["cup", "", "3", "80.00"]]
