@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.statistics.final_clicks import ASKED, INSTANCE, over_draws
 from harness.statistics.means import NO_GAIN, Gain, by_image
+from harness.statistics.pairing import seen_alike
 from harness.statistics.resampling import LEAST_IMAGES, interval_of_means, intervals_of_means
 from harness.statistics.stratified import stratified
 from harness.storage.clicks import click_keys
@@ -19,6 +20,8 @@ _RULE = ("click_index", "click_strategy", "click_options")
 
 def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str = "iou", same_clicks: bool = True) -> pd.DataFrame:
     """The rows of one method on the instances that another scored, too, with the column `gain`: the scores' difference.
+
+    The column `seen` is that of `seen_alike`, if both have one.
 
     Args:
         a: A method's rows at its last click, one an instance and draw.
@@ -32,8 +35,11 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str = "iou", same_clicks: b
     # Not the later clicks: where they follow the masks, they are equal only on instances on which both methods happened
     # to make the same mistake, and a mean over these alone would say that the methods hardly differ.
     asked = ["key", *(name for name in _RULE if name in a and name in b)]
-    pairs = frames[0].merge(frames[1][[*on, "score", *asked]], on=on, suffixes=("", "_b"), validate="one_to_one")
+    halves = [name for name in ("seen",) if name in a and name in b]
+    wanted = [*on, "score", *asked, *halves]
+    pairs = frames[0].merge(frames[1][wanted], on=on, suffixes=("", "_b"), validate="one_to_one")
     pairs = pairs.assign(gain=pairs["score"] - pairs["score_b"])
+    pairs = pairs.assign(**{name: seen_alike(pairs[name], pairs[f"{name}_b"]) for name in halves})
     alike = pd.Series(True, index=pairs.index)
     for name in asked if same_clicks else ():
         ours, theirs = pairs[name].astype(object), pairs[f"{name}_b"].astype(object)

@@ -17,6 +17,7 @@ from jaxtyping import Float64
 from harness.messages import suggest
 from harness.plugins.scale import Scale
 from harness.statistics.final_clicks import ASKED, ENTRY, INSTANCE, FinalClicks, over_draws
+from harness.statistics.pairing import seen_alike
 from harness.statistics.resampling import RESAMPLES, intervals_of_means, sign_flip_p
 from harness.statistics.scales import scale_of
 from harness.storage.clicks import click_keys
@@ -160,7 +161,7 @@ def paired_gains(
     seed: int = 0,
     scale: Scale | None = None,
 ) -> dict[str, Gain]:
-    """`paired_gain` of all instances ("mean") and of the "seen" and the "unseen".
+    """`paired_gain` of all instances ("mean") and of the "seen" and the "unseen" (`seen_alike`).
 
     Methods are compared instance by instance, since instances differ far more from each other than methods do. Say
 
@@ -277,9 +278,10 @@ def _named(name: str | tuple[str, str]) -> str:
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    wanted = [*ASKED, "click_index", "clicks", "score"]
     on = [*ASKED, "click_index"]
-    return a[[*wanted, "seen"]].merge(b[wanted], on=on, suffixes=("_a", "_b"), validate="one_to_one")
+    wanted = [*on, "clicks", "score", "seen"]
+    pairs = a[wanted].merge(b[wanted], on=on, suffixes=("_a", "_b"), validate="one_to_one")
+    return pairs.assign(seen=seen_alike(pairs["seen_a"], pairs["seen_b"]))
 
 
 def _refuse_other_clicks(pairs: pd.DataFrame, a: str, b: str) -> None:

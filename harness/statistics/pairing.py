@@ -15,6 +15,7 @@ instance, which usually is the first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,26 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str])
         dropped[why] = int((~pairs.loc[differs & ~gone, INSTANCE].duplicated()).sum())
         gone |= differs
     pairs = pairs[~gone].rename(columns={"score": "a", "score_b": "b"})
+    if "seen_b" in pairs:
+        pairs["seen"] = seen_alike(pairs["seen"], pairs["seen_b"])
     return pairs.assign(difference=pairs["a"] - pairs["b"]).reset_index(drop=True), dropped
+
+
+def seen_alike(a: pd.Series[Any], b: pd.Series[Any]) -> pd.Series[Any]:
+    """Whether the class of each pair's instance was seen by the first method; missing where the second differs.
+
+    A gain on unseen classes must not be over those that the other method was trained on. If the second method has no
+    seen and unseen classes, the first's count.
+
+        seen by a   by b
+        yes         yes       seen
+        no          yes       neither: b was trained on this class
+        no          missing   unseen
+    """
+    if a.equals(b):
+        return a
+    a, b = a.astype(object), b.astype(object)
+    return a.mask(a.notna() & b.notna() & a.ne(b), None)
 
 
 def _before_own_clicks(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -64,6 +64,16 @@ def test_instances_without_a_class_are_no_slice() -> None:
 
 
 @pytest.mark.slow
+def test_what_only_one_method_saw_is_in_no_slice_of_the_split() -> None:
+    rows = drawn(20, {"b": 0, "a": 0.1})
+    rows["seen"] |= (rows["method"] == "a") & (rows["category"] == "cat")
+    both = rows[rows["method"] == "b"].set_index("instance_id")["seen"]
+    wanted = {"seen": int(both.sum()), "unseen": int((~both & (np.arange(len(both)) % 2 == 0)).sum())}
+    for pair in (("a", "b"), ("b", "a")):
+        lines = compare(rows, *pair, slices=["seen"]).lines
+        assert dict(zip(lines["value"][1:], lines["n"][1:], strict=True)) == wanted
+
+
 def test_a_gain_is_found_in_slices_too() -> None:
     found = compare(drawn(80, {"b": 0, "a": 0.06}), "a", "b")
     line = found.lines.iloc[0]

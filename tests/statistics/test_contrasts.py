@@ -29,6 +29,12 @@ def test_pairs_are_of_one_instance_and_the_same_clicks() -> None:
     assert list(paired(a, b, same_clicks=False)["instance_id"]) == ["A1", "C1"]
 
 
+def test_what_only_one_method_saw_is_neither_seen_nor_unseen() -> None:
+    a, b = rows({"A1": 0.9, "B1": 0.5, "C1": 0.4}), rows({"A1": 0.7, "B1": 0.1, "C1": 0.2})
+    found = paired(a.assign(seen=[True, False, False]), b.assign(seen=[True, True, None]))
+    assert found["seen"].tolist() == [True, None, False] and len(found) == 3
+
+
 def test_later_clicks_may_follow_the_masks_but_not_another_rule() -> None:
     first, (cup, fork) = CLICK[0], ({"x": x, "y": 9, "positive": True} for x in (1, 2))
     a, b = rows({"A1": 0.9, "B1": 0.5}), rows({"A1": 0.7, "B1": 0.5})

@@ -368,6 +368,17 @@ def test_the_parts_gains_are_those_of_the_parts_rows() -> None:
         assert together[name].low == pytest.approx(alone.low, abs=0.02)
 
 
+@pytest.mark.parametrize("names", [("ours", "click"), ("click", "ours")])
+def test_a_gain_on_unseen_classes_is_on_those_that_neither_method_saw(
+    pair: pd.DataFrame, names: tuple[str, str]
+) -> None:
+    """`click` was trained on the class of A2, too: B2 alone is unseen by both, 0.4 against 0.2; A2 is in no half."""
+    rows = pair.assign(seen=pair["seen"] | (pair["method"].eq("click") & pair["instance_id"].eq("A2")))
+    found = paired_gains(rows, *names)
+    assert {name: gain.n for name, gain in found.items()} == {"mean": 4, "seen": 2, "unseen": 1}
+    assert abs(found["unseen"].difference) == pytest.approx(0.2) and abs(found["seen"].difference) == pytest.approx(0.1)
+
+
 @pytest.mark.usefixtures("two_images_do")
 def test_a_gain_is_what_is_better_whichever_way_the_metric_counts(pair: pd.DataFrame) -> None:
     rows = pair.assign(missed_px=lambda own: 100 * (1 - own["iou"]))
