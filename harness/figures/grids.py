@@ -131,7 +131,9 @@ def _line(source: Source, found: Answers, pick: tuple[str, str, str]) -> Line | 
     text = own["text"].dropna()
     said = str(text.iloc[0]) if len(text) else instance.category
     saliencies = source.saliency_maps(dataset, sample, said) if len(text) else {}
-    masks = dict.fromkeys(found.iou) | dict(_masks(own, sample.size))
+    # A method that failed at a later click, or in another draw, has an earlier mask and still counts as failed.
+    answered = found.iou.xs(pick).dropna().index
+    masks = dict.fromkeys(found.iou) | {name: answer for name, answer in _masks(own, sample.size) if name in answered}
     name = f"{said} ({instance.category})" if said != instance.category else said
     return Line(f"{name}\n{image_id}", sample.image, instance.mask, _clicks(own), saliencies, masks)
 

@@ -307,3 +307,30 @@ def test_several_saliencies_are_drawn_side_by_side(pair: pd.DataFrame) -> None:
         "one",
         "ground truth",
     ]
+
+
+@pytest.mark.slow
+def test_a_method_that_failed_at_a_later_click_or_draw_is_failed_in_a_grid(make_row: Any) -> None:
+    """As in every table, though its mask of an earlier click, or of the first draw, is at hand."""
+    config = RunConfig.model_validate(
+        {"run": "r", "datasets": [{"name": "toy_words:Screens", "label": "toy"}], "methods": [{"name": "text_click"}]}
+    )
+    facts = {"dataset_plugin": "screens", "category": "cat", "text": "cat", "text_rule": "given", "seen": False}
+    facts |= {"mask": rle.encode(Screens().load("a").instances[1].mask), "gt_area_px": 9}
+    labels = {"ours": "text_click", "click": "click_only", "late": "other"}
+    for last in ({"click_index": 2}, {"draw": 1}):
+        rows = [
+            make_row(name, f"{image}/1", iou, **facts, method_plugin=plugin, **asked)
+            for image, ious in (("b", (0.9, 0.2, 0.7)), ("a", (0.9, 0.1, 0.7)))
+            for (name, plugin), iou in zip(labels.items(), ious, strict=True)
+            for asked in ({"click_index": 1, "draw": 0}, {"click_index": 1, "draw": 0} | last)
+        ]
+        table = pd.DataFrame(rows)
+        gone = table.index[-1:]  # the last row of `late` on image a, which is shown first
+        table.loc[gone, ["status", "error", "iou", "mask", "ranking"]] = ["failed", "no", None, None, None]
+        context = Context("r", labels={name: MethodFacts(name == "ours", plugin=of) for name, of in labels.items()})
+        figure = {one.name: one.figure for one in grids(Source(config, rows=table, context=context))}[
+            "figure5_text_right_toy"
+        ]
+        shown = {axes.get_title(): axes.get_xlabel() for axes in figure.axes}
+        assert [shown[name] for name in labels] == ["IoU 90.0", "IoU 10.0", "failed"], last
