@@ -56,7 +56,9 @@ def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, S
     ]
     general += [RANKED] if found["rank"].ne("").any() else []
     general += [AS_WORST.format("0")] if failing else []
-    return Table(title, columns, best_strong(body, means), (*notes, *general))
+    # Runs that were asked in different ways (`entries(mix=True)`) are not compared, so none of their numbers is a best.
+    body = list(best_strong(body, means)) if "apart" in found else body
+    return Table(title, columns, tuple(body), (*notes, *general))
 
 
 def linked(

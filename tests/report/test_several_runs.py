@@ -136,6 +136,7 @@ def test_runs_that_were_asked_otherwise_are_refused(pair: pd.DataFrame, part: st
         entries(runs)
     mixed = entries(runs, mix=True)
     assert len(mixed) == 4 and set(mixed["rank"]) == {""}
+    assert not any(cell.strong for row in board(mixed).body for cell in row.cells)
 
 
 @pytest.mark.slow
