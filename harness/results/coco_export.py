@@ -41,7 +41,7 @@ def coco_results(
         every_click: Whether to export the masks after each click and of each draw, with `click_index` and `draw`;
             otherwise those after the last click of the first draw.
         annotations: COCO's annotation file, whose category ids are written. Without it, the categories of all rows,
-            failed ones too, are numbered from 1 in the order of their names.
+            failed ones too, are numbered from 1 in the order of their names. An instance without a class has 0.
 
     Raises:
         UserError: There is no such method, data set or ranking, or the annotation file lacks a category.
@@ -110,7 +110,7 @@ def _results(rows: pd.DataFrame, category_ids: Mapping[str, int], every_click: b
         yield {
             "image_id": _id(row["image_id"]),
             "instance_id": _id(row["instance_id"]),
-            "category_id": category_ids[row["category"]],
+            "category_id": category_ids.get(row["category"], 0),  # 0 for an instance without a class
             "category": row["category"],
             "segmentation": {"size": [int(row["height"]), int(row["width"])], "counts": row["mask"].decode("ascii")},
             "score": 1.0,

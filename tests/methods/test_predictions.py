@@ -119,6 +119,23 @@ def test_a_runs_masks_score_the_same_when_they_come_back(tmp_path: Path, here: C
 
 
 @pytest.mark.slow
+def test_an_instance_without_a_class_is_exported_and_scored(tmp_path: Path, here: Command) -> None:
+    nameless = {"name": "fakes:Nameless", "label": "toys", "params": {"count": 2}}
+    folder = ran(tmp_path, datasets=[nameless], methods=[STEADY], metrics=["iou"])
+    results = coco_results(recorded_at(folder))
+    assert [(one["instance_id"], one["category_id"], one["category"]) for one in results] == [
+        ("0a", 1, "small"), ("0b", 0, ""), ("1a", 1, "small"), ("1b", 0, "")
+    ]  # fmt: skip
+    (tmp_path / "annotations.json").write_text(json.dumps({"categories": [{"id": 18, "name": "small"}]}))
+    results = coco_results(recorded_at(folder), annotations=tmp_path / "annotations.json")
+    assert [one["category_id"] for one in results] == [18, 0, 18, 0]
+    (tmp_path / "back.json").write_text(json.dumps(results))
+    done = here("score", tmp_path / "back.json", tmp_path / "a.yaml", "--label", "back", "--runs", tmp_path)
+    assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(scores(tmp_path / "a_back", "back", "single"), scores(folder, "steady", "confidence"))
+
+
+@pytest.mark.slow
 def test_each_click_and_draw_comes_back_with_the_same_clicks(tmp_path: Path) -> None:
     folder = ran(tmp_path, clicks={"strategy": "center/v1", "max_clicks": 3}, methods=[STEADY], metrics=["iou"])
     results = coco_results(recorded_at(folder), every_click=True)

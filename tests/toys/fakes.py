@@ -91,6 +91,15 @@ class Classless(Toys):
     classes = None  # type: ignore[assignment]
 
 
+class Nameless(Toys):
+    """Toys whose large box has no class."""
+
+    def load(self, sample_id: str) -> Sample:
+        sample = super().load(sample_id)
+        small, large = sample.instances
+        return replace(sample, instances=(small, replace(large, category="")))
+
+
 class Bare(Toys):
     """Toys without an instance."""
 
