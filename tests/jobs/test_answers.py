@@ -153,6 +153,21 @@ def test_weights_of_all_classes_have_no_means_of_seen_and_unseen_ones(tmp_path: 
 
 
 @pytest.mark.slow
+def test_nor_have_they_where_the_split_leaves_no_class_unseen(tmp_path: Path) -> None:
+    """As on a data set without a split, where the classes of the training are the seen ones."""
+    checkpoint = told_anew(tmp_path / "all.safetensors", classes="all", classes_drawn=sorted(CLASSES))
+    path = config(tmp_path, checkpoint)
+    told = yaml.safe_load(path.read_text())
+    told["datasets"][0]["params"]["seen"] = sorted(CLASSES)
+    path.write_text(yaml.safe_dump(told))
+    (table,) = run(load_run(path), Quiet(), runs=str(tmp_path)).tables
+    assert [cell.text for cell in table.body[0].cells[4:6]] == ["–", "–"]
+    assert "Its checkpoint was trained on 20 of the 20 classes here: no means of seen and unseen classes." in (
+        table.footnotes
+    )
+
+
+@pytest.mark.slow
 def test_what_the_split_calls_unseen_is_seen_by_weights_that_were_trained_on_it(tmp_path: Path) -> None:
     checkpoint = told_anew(tmp_path / "more.safetensors", classes="all", classes_drawn=[*SEEN, "hat", "window"])
     means, footnotes, store = tables_of(tmp_path, checkpoint)
