@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from harness.report.comparison import CLICK, SAM, line_of, players, with_text
+from harness.report.comparison import CLICK, OURS, SAM, line_of, players, with_text
 from harness.report.context import Context
 from harness.report.scores import named, numbers, scored, scores
 from harness.statistics.final_clicks import INSTANCE, FinalClicks
@@ -188,15 +188,17 @@ def _roles(dataset: str, lines: pd.DataFrame, final: FinalClicks, context: Conte
     def entry(labels: list[str], rankings: tuple[str, ...]) -> str | None:
         for label in labels:
             line = line_of(lines, dataset, label, rankings)
-            if line is not None and line["n"]:
+            # The rules are about clicks: a method that answers to the text alone plays no part in them.
+            if line is not None and line["n"] and line["clicks"]:
                 return named(line)
         return None
 
     asked = [str(name) for name in dict.fromkeys(lines["method"]) if with_text(str(name), final, context)]
     sams = players(SAM, lines, final, context)
-    texts = [name for name in asked if name not in sams]
+    ours = players(OURS, lines, final, context)
+    texts = [*ours, *(name for name in asked if name not in (*ours, *sams))]
     return Roles(
-        entry(texts, ("single", "confidence")),
+        entry([name for name in texts if name in asked], ("single", "confidence")),
         entry(players(CLICK, lines, final, context), ("single",)),
         entry(sams, ("confidence", "single")),
     )

@@ -135,7 +135,10 @@ def _line(source: Source, found: Answers, pick: tuple[str, str, str]) -> Line | 
     answered = found.iou.xs(pick).dropna().index
     masks = dict.fromkeys(found.iou) | {name: answer for name, answer in _masks(own, sample.size) if name in answered}
     name = f"{said} ({instance.category})" if said != instance.category else said
-    return Line(f"{name}\n{image_id}", sample.image, instance.mask, _clicks(own), saliencies, masks)
+    # Methods may have clicks of their own; those of the method with text are drawn, or else of click-only.
+    theirs = own[entries(own) == (found.roles.text or found.roles.click)]
+    clicks = _clicks(theirs if len(theirs) else own)
+    return Line(f"{name}\n{image_id}", sample.image, instance.mask, clicks, saliencies, masks)
 
 
 def _masks(own: pd.DataFrame, size: tuple[int, int]) -> Iterator[tuple[str, tuple[Mask, float]]]:

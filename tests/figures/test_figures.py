@@ -167,6 +167,18 @@ def test_unseen_are_the_classes_that_the_method_with_text_was_not_trained_on(
     assert [pick[2] for pick in first(found, rule.order(found), 9)] == ["B2"], "A1 is seen by ours"
 
 
+def test_ours_plays_text_and_click_and_a_method_by_text_alone_never_does(make_row: Any) -> None:
+    """Table 8's config names LAVT, which gets no click, before ours."""
+    rows = rows_of(make_row, {"click": {"A2": 0.1}, "ours": {"A2": 0.9}})
+    alone = pd.DataFrame([make_row("lavt", "A2", 0.8, method_plugin="lavt", click_index=0, clicks=[])])
+    labels = {"lavt": MethodFacts(True, plugin="lavt"), "mine": MethodFacts(True, plugin="x:Mine"), **CONTEXT.labels}
+    context, every = replace(CONTEXT, labels=labels), pd.concat([alone, rows], ignore_index=True)
+    assert answers(every, context)["toy"].roles.text == "ours"
+    assert answers(every[every["method"] != "ours"], context)["toy"].roles.text is None
+    mine = every.replace({"method": {"ours": "mine"}}).assign(method_plugin="x:Mine")
+    assert answers(mine, context)["toy"].roles.text == "mine"
+
+
 def test_parts_need_a_larger_object_under_the_click(make_row: Any) -> None:
     rows = rows_of(
         make_row,
@@ -328,9 +340,11 @@ def test_a_method_that_failed_at_a_later_click_or_draw_is_failed_in_a_grid(make_
         table = pd.DataFrame(rows)
         gone = table.index[-1:]  # the last row of `late` on image a, which is shown first
         table.loc[gone, ["status", "error", "iou", "mask", "ranking"]] = ["failed", "no", None, None, None]
+        table["clicks"] = table["clicks"].where(table["method"].eq("ours"), table["clicks"].map(lambda made: made * 2))
         context = Context("r", labels={name: MethodFacts(name == "ours", plugin=of) for name, of in labels.items()})
         figure = {one.name: one.figure for one in grids(Source(config, rows=table, context=context))}[
             "figure5_text_right_toy"
         ]
         shown = {axes.get_title(): axes.get_xlabel() for axes in figure.axes}
+        assert len(figure.axes[0].lines) == 1, "the one click of `ours`, not the two of the others"
         assert [shown[name] for name in labels] == ["IoU 90.0", "IoU 10.0", "failed"], last
