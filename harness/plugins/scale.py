@@ -103,3 +103,6 @@ class Scale:
 
 SHARE = Scale()
 """The scale of IoU, and of every metric that declares no other."""
+
+NUMBER = Scale(bounds=(0.0, math.inf))
+"""The scale of plain numbers, such as of clicks."""

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from harness.plugins.scale import Scale
+from harness.plugins.scale import NUMBER, Scale
 from harness.report.layout import Cell, Column, Row, Table, limited_to
 from harness.statistics.comparisons import Comparison
 from harness.statistics.resampling import RESAMPLES
@@ -71,9 +71,9 @@ def clicks_needed(found: Comparison) -> Table:
 
 
 def _clicks_row(line: dict[Any, Any]) -> Row:
-    spread = "–" if math.isnan(line["low"]) else f"[{line['low']:+.2f}, {line['high']:+.2f}]"
+    spread = "–" if math.isnan(line["low"]) else f"[{NUMBER.signed(line['low'])}, {NUMBER.signed(line['high'])}]"
     names = (line["dataset"], f"NoC@{100 * line['quality']:.0f}")
-    numbers = (f"{line['a']:.2f}", f"{line['b']:.2f}", f"{line['difference']:+.2f}", spread, _p(line["p"]))
+    numbers = (f"{line['a']:.2f}", f"{line['b']:.2f}", NUMBER.signed(line["difference"]), spread, _p(line["p"]))
     return Row(tuple(Cell(text) for text in (*names, *numbers, str(line["n"]), str(line["images"]))))
 
 

@@ -1,6 +1,7 @@
 """Two methods on identical instances and clicks, and all of a run ranked: on rows whose truth is known."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -283,6 +284,9 @@ def test_clicks_needed_are_compared_where_every_method_follows_its_own_masks() -
         "-1.00",
         "[-1.00, -1.00]",
     ]
+    tiny = found.noc.assign(difference=-0.001, low=-0.002, high=0.0)
+    (first, *_) = tables_of(replace(found, noc=tiny))[1].body
+    assert [cell.text for cell in first.cells[4:6]] == ["+0.00", "[+0.00, +0.00]"]
     assert any(
         "Compared after click 1, the last one up to which their clicks are the same; a went on to click 3" in n
         for n in by_slice.notes

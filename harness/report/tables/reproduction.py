@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
+from harness.plugins.scale import NUMBER
 from harness.report.comparison import answers
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells
@@ -55,7 +56,7 @@ def _section(line: pd.Series[Any], printed: Mapping[str, float], final: FinalCli
     for index, (measure, value) in enumerate(known):
         ours, measured = _ours(measure, own, gaps(line), context)
         difference = measured - value
-        shown = Cell("–" if pd.isna(difference) else f"{difference:+.2f}", (_asked(line, own, final),))
+        shown = Cell(NUMBER.signed(difference), (_asked(line, own, final),))
         names = (Cell(line["dataset"]), Cell(named(line), said), Cell(measure))
         counts = cells([str(len(own.ious)), str(own.failed)])
         yield Row((*names, Cell(f"{value:.2f}"), ours, shown, *counts), starts_section=index == 0)

@@ -47,6 +47,11 @@ def test_published_beside_ours_with_the_difference(three_clicks: pd.DataFrame) -
     assert "not measured here" in built.notes[-1]
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_minus(three_clicks: pd.DataFrame) -> None:
+    near = replace(CONTEXT, published={("RITM", "toy"): {"NoC@90": 7 / 3 + 0.001, "mIoU@1": 100 * 1.66 / 3 + 0.001}})
+    assert [row.cells[5].text for row in build_table("reproduction", three_clicks, near).body] == ["+0.00", "+0.00"]
+
+
 def test_published_mean_iou_beside_ours(three_clicks: pd.DataFrame) -> None:
     context = replace(CONTEXT, published={("RITM", "toy"): {"NoC@90": 2.5, "mIoU@1": 50.0, "mIoU@3": 50.5}})
     built = build_table("reproduction", three_clicks, context)
