@@ -135,6 +135,8 @@ def synchronised(network: nn.Module, on_gpu: bool) -> nn.Module:
 class _OverAllWorkers(nn.BatchNorm2d):
     """A batch norm with the statistics of all workers, each of which has equally many examples of one size."""
 
+    over_all_workers = True
+
     def forward(self, inputs: Tensor) -> Tensor:
         """The inputs, normalised by the mean and the variance over the examples of every worker.
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as spawning
+from harness.methods.learners.shared.batch_norms import check_batch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
@@ -43,22 +44,25 @@ def learned(net: nn.Module, values: torch.Tensor, workers: int) -> dict[str, tor
     return {"outputs": outputs.detach(), **gradients, **dict(net.named_buffers())}
 
 
-def rank(number: int, folder: Path) -> None:
+def rank(number: int, folder: Path, share: int) -> None:
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=number, world_size=2)
-    found = learned(synchronised(network(), on_gpu=False), inputs()[3 * number : 3 * number + 3], 2)
+    net = synchronised(network(), on_gpu=False)
+    check_batch(net, share, "learner")
+    found = learned(net, inputs()[share * number : share * (number + 1)], 2)
     torch.save(found, folder / f"{number}.pt")
     dist.destroy_process_group()
 
 
-def test_halves_are_normalised_as_the_whole(tmp_path: Path) -> None:
-    spawning.spawn(rank, (tmp_path,), nprocs=2)
+@pytest.mark.parametrize("share", [3, 1])
+def test_halves_are_normalised_as_the_whole(tmp_path: Path, share: int) -> None:
+    spawning.spawn(rank, (tmp_path, share), nprocs=2)
     one, two = (torch.load(tmp_path / f"{number}.pt", weights_only=True) for number in (0, 1))
-    whole = learned(network(), inputs(), 1)
+    whole = learned(network(), inputs()[: 2 * share], 1)
     torch.testing.assert_close(torch.cat([one.pop("outputs"), two.pop("outputs")]), whole.pop("outputs"))
     for name, value in whole.items():
         for found in (one[name], two[name]):
             torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-6, msg=name)
-    alone = learned(network(), inputs()[:3], 1)
+    alone = learned(network(), inputs()[:share], 1)
     assert (alone["1.running_mean"] - whole["1.running_mean"]).abs().max() > 1e-3  # halves differ
 
 

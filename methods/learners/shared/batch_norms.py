@@ -13,7 +13,8 @@ from harness.structures import UserError
 def check_batch(network: nn.Module, examples: int, where: str) -> None:
     """Refuse a batch of one example, which has no variance, if a batch norm takes its statistics from the batch.
 
-    Norms that the recipe freezes (`batch_norm: frozen`) and those of a network in eval mode do not.
+    Norms that the recipe freezes (`batch_norm: frozen`) and those of a network in eval mode do not, and those that take
+    them over several workers (`batch_norm: sync`) have an example of each of them.
 
     Args:
         network: The network, in the mode in which it is about to be called.
@@ -23,12 +24,17 @@ def check_batch(network: nn.Module, examples: int, where: str) -> None:
     Raises:
         UserError: The batch has one example, and a norm needs more.
     """
-    norms = (module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-    if examples < 2 and any(norm.training for norm in norms):
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if examples < 2 and any(norm.training and not _is_shared(norm) for norm in norms):
         raise UserError(
             f"{where}: found batches of 1; wanted 2 or more. Raise `batch` or lower `accumulate`, or set `batch_norm: "
-            "frozen`."
+            "frozen`, or `sync` with several workers."
         )
+
+
+def _is_shared(norm: nn.Module) -> bool:
+    """Whether a norm takes its statistics over several workers: torch's on GPUs, the harness's on CPUs."""
+    return isinstance(norm, nn.SyncBatchNorm) or getattr(norm, "over_all_workers", False)
 
 
 @contextmanager
