@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,9 @@ Limit = Annotated[
 Only = Annotated[
     str | None,
     typer.Option(
-        metavar="ID[,ID...]", help="Only these images, or the images of these instances; every table says so."
+        metavar="ID[,ID...]",
+        help="Only these images, or the images of these instances; every table says so. An id with a comma goes in "
+        "double quotes.",
     ),
 ]
 Address = Annotated[
@@ -62,7 +65,8 @@ def loaded(path: Path, overrides: list[str], limit: int | None, only: str | None
     if only is not None:
         from harness.jobs.only import narrowed
 
-        return narrowed(config, [one for one in only.split(",") if one])
+        # As a line of a CSV, so that quotes keep a comma of a file's name: "street, left",kitchen
+        return narrowed(config, [one for one in next(csv.reader([only], skipinitialspace=True), []) if one])
     return config if limit is None else config.model_copy(update={"limit": limit})
 
 

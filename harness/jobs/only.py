@@ -31,7 +31,8 @@ def narrowed(config: RunConfig, ids: Sequence[str]) -> RunConfig:
     found = {label(entry): _images(entry, ids) for entry in config.datasets}
     for wanted in ids:
         if not any(wanted in own for own in found.values()):
-            raise UserError(_nowhere(wanted, config.datasets))
+            quoted = " An id with a comma goes in double quotes." if len(ids) > 1 else ""
+            raise UserError(f"{_nowhere(wanted, config.datasets)}{quoted}")
     only = {name: tuple(dict.fromkeys(own.values())) for name, own in found.items() if own}
     datasets = tuple(entry for entry in config.datasets if label(entry) in only)
     methods = tuple(
@@ -67,4 +68,4 @@ def _nowhere(wanted: str, datasets: Sequence[Plugin]) -> str:
     names = " and ".join(label(entry) for entry in datasets)
     first: Dataset = parameters.build("datasets", datasets[0].name, datasets[0].params)
     near = messages.nearest(wanted, first.sample_ids())
-    return f"--only: no image or instance '{wanted}' in {names}. {near}"
+    return f"--only: no image or instance '{wanted}' in {names}. {near}".rstrip()

@@ -6,9 +6,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 import harness
+from harness.cli.options import loaded
 from harness.config.run_config import RunConfig, load_run, part_of
 from harness.jobs.listing import listing_of
 from harness.jobs.only import narrowed
@@ -67,6 +69,20 @@ def test_no_id_at_all_is_refused(config: RunConfig) -> None:
 def test_a_part_keeps_the_order_of_the_data_set() -> None:
     assert part_of(["c", "a", "b"], None, {"b", "c"}) == ("c", "b")
     assert part_of(["c", "a", "b"], 2) == ("c", "a") and part_of(["c"], None) == ("c",)
+
+
+def test_an_id_with_a_comma_goes_in_quotes(tmp_path: Path) -> None:
+    white = PIL.Image.new("L", (48, 32), 255)
+    for name in ("street, left", "kitchen", "garden"):
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            white.save(tmp_path / folder / f"{name}.png")
+    path = tmp_path / "few.yaml"
+    methods = "methods:" + CONFIG.partition("methods:")[2].replace("datasets: [B]", "datasets: [A]")
+    path.write_text(f"run: few\ndatasets: [{{name: folder, label: A, params: {{root: '{tmp_path}'}}}}]\n{methods}")
+    assert set(loaded(path, [], None, '"street, left", kitchen').only["A"]) == {"street, left", "kitchen"}
+    with pytest.raises(UserError, match=r"no image or instance 'street' in A\..* An id with a comma goes in double q"):
+        loaded(path, [], None, "street, left,kitchen")
 
 
 @pytest.mark.slow
