@@ -52,10 +52,12 @@ def predict(
         raise UserError("predict: found neither --click nor --text; wanted at least one of them.")
     asked = loaded(config, set_, None)
     from harness.trying.methods import load_methods
-    from harness.trying.outputs import write
+    from harness.trying.outputs import check_place, write
     from harness.trying.session import Session, clicks_on, own_picture
 
     picture = own_picture(image)
+    for place in out:
+        check_place(place, image)
     prompts = clicks_on(clicks, picture.sample.size)
     session = Session(load_methods(asked, method, clicked=bool(prompts)), picture, seed=asked.seed)
     answers = [session.shown(name, prompts, text, at_once) for name in session.methods]

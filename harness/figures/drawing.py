@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from harness import atomic
 from harness.figures.charts import Chart, Series
 from harness.report.layout import plain
+from harness.storage.folder import writing
 
 COLOURS = ("#0b62a8", "#c8401f", "#15803d", "#8a3ea8", "#8a6100", "#0e7490", "#be185d", "#525252")
 """Colours with a contrast of at least 4.5 : 1 on white, as on the report page. Hatches mark a second round of them."""
@@ -69,12 +70,16 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def write(figure: Figure, path: Path) -> None:
-    """Write a figure to a file whose suffix is one of `PICTURES`, without a date."""
+    """Write a figure to a file whose suffix is one of `PICTURES`, without a date.
+
+    Raises:
+        UserError: It cannot be written.
+    """
     FigureCanvasAgg(figure)
     suffix = path.suffix.lower()
     undated: dict[str, Any] = {".pdf": {"CreationDate": None}, ".png": {"Software": None}, ".svg": {"Date": None}}
     faster: Any = {"pil_kwargs": {"compress_level": 3}} if suffix == ".png" else {}
-    with atomic.replacing(path) as file:
+    with writing(path), atomic.replacing(path) as file:
         figure.savefig(file, format=suffix[1:], dpi=DOTS_PER_INCH, metadata=undated.get(suffix), **faster)
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from harness import atomic
+from harness.storage.folder import writing
 from harness.structures import UserError
 
 LIST = "page_files.txt"
@@ -25,8 +26,14 @@ def replaced(out: Path) -> Iterator[Path]:
     """Yield a folder to build a page in; when the block ends, the new page replaces the one in `out`.
 
     Raises:
-        UserError: `out` holds files and no page, or a file that is not a page's where the page would put one.
+        UserError: `out` holds files and no page, or a file that is not a page's where the page would put one; or it
+            cannot be written.
     """
+    with writing(out):
+        yield from _replaced(out)
+
+
+def _replaced(out: Path) -> Iterator[Path]:
     earlier = _earlier(out)
     new = out / _BUILDING
     shutil.rmtree(new, ignore_errors=True)  # of a building that was interrupted

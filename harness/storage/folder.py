@@ -218,10 +218,21 @@ class Folder:
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
-        try:
+        with writing(self / name):
             yield
-        except OSError as error:
-            raise cannot_write(self / name, error) from error
+
+
+@contextmanager
+def writing(path: object) -> Iterator[None]:
+    """A block that writes a file or a folder; an OSError in it becomes a message.
+
+    Raises:
+        UserError: It cannot be written, as on a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
@@ -230,10 +241,8 @@ def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
     Raises:
         UserError: It cannot be written, as on a full disk.
     """
-    try:
+    with writing(path):
         atomic.write(path, content)
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: object, error: OSError) -> UserError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,28 +12,45 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from harness import atomic
 from harness.figures.drawing import PICTURES, file_name, style
 from harness.figures.drawing import write as write_figure
 from harness.figures.grids import MASK, tinted
 from harness.masks import rle
-from harness.structures import Click, Image, UserError
+from harness.storage.folder import write_bytes, writing
+from harness.structures import Click, Image, Mask, UserError
 from harness.trying.panels import Panel, drawn, in_rows
 from harness.trying.session import Answer
+
+
+def check_place(place: Path, picture: Path) -> None:
+    """Refuse a path to which nothing can be written, before the methods are asked.
+
+    Args:
+        place: As in `write`.
+        picture: The file of the picture that they will be asked about.
+
+    Raises:
+        UserError: The path has another ending, or is the picture's own.
+    """
+    if place.suffix and place.suffix.lower() not in (*PICTURES, ".json"):
+        raise UserError(f"{place}: wanted a picture ({', '.join(PICTURES)}), a .json file, or a folder for the masks.")
+    if place.exists() and place.samefile(picture):
+        raise UserError(f"{place}: found the picture itself, which would be lost; wanted another file.")
 
 
 def write(place: Path, image: Image, name: str, clicks: Sequence[Click], answers: Sequence[Answer]) -> list[Path]:
     """Write the answers in the form that the path's ending names, and return the files that were written.
 
     Args:
-        place: A picture's file (.png, .pdf, .svg, .jpg), a .json file, or a folder for one PNG for each mask.
+        place: A picture's file (.png, .pdf, .svg, .jpg), a .json file, or a folder for one PNG for each mask, as
+            `check_place` allows.
         image: The image of the prompt.
         name: The image's name, for JSON.
         clicks: The prompt's clicks.
         answers: One answer for each method; a failed one has no mask.
 
     Raises:
-        UserError: The path has another ending.
+        UserError: It cannot be written.
     """
     suffix = place.suffix.lower()
     if suffix in PICTURES:
@@ -40,26 +58,38 @@ def write(place: Path, image: Image, name: str, clicks: Sequence[Click], answers
             write_figure(_drawn(image, clicks, answers), place)
         return [place]
     if suffix == ".json":
-        atomic.write(place, json.dumps(coco_results(name, answers), indent=1).encode())
+        write_bytes(place, json.dumps(coco_results(name, answers), indent=1).encode())
         return [place]
-    if suffix:
-        raise UserError(f"{place}: wanted a picture ({', '.join(PICTURES)}), a .json file, or a folder for the masks.")
     return list(_masks(place, answers))
 
 
 def _masks(folder: Path, answers: Sequence[Answer]) -> Iterator[Path]:
     """Write each method's mask as a PNG of 0 and 255 at the image's size, one for each ranking if it has several."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    # Labels that differ only in such signs as "/" and " " have one file name: the second one's masks get a number.
+    written: set[str] = set()
+    for wanted, mask in _named_masks(answers):
+        numbered = (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
+        name = next(one for one in numbered if one not in written)
+        written.add(name)
+        path = folder / f"{name}.png"
+        encoded, png = cv2.imencode(".png", mask.astype(np.uint8) * 255)
+        assert encoded, "a bool array can always be a PNG"
+        write_bytes(path, png.tobytes())
+        yield path
+
+
+def _named_masks(answers: Sequence[Answer]) -> Iterator[tuple[str, Mask]]:
+    """The file name of each mask that a ranking chooses, without a suffix; a lone candidate has its method's."""
     for answer in answers:
         if answer.prediction is None:
             continue
+        if len(masks := answer.prediction.masks) == 1:
+            yield file_name(answer.label), masks[0]
+            continue
         for ranking, taken in answer.taken.items():
-            known = f"{answer.label}, by {ranking}" if len(answer.prediction.masks) > 1 else answer.label
-            path = folder / f"{file_name(known)}.png"
-            encoded, png = cv2.imencode(".png", answer.prediction.masks[taken].astype(np.uint8) * 255)
-            assert encoded, "a bool array can always be a PNG"
-            atomic.write(path, png.tobytes())
-            yield path
+            yield file_name(f"{answer.label}, by {ranking}"), masks[taken]
 
 
 def coco_results(name: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:

@@ -71,3 +71,9 @@ def test_a_list_that_names_files_elsewhere_removes_nothing_there(tmp_path: Path)
         file.write(f"../other/thesis.tex\nlink/thesis.tex\n{other}/thesis.tex\n\n")
     built(page, report="2")
     assert (other / "thesis.tex").read_text() == "mine" and (page / "link").is_symlink()
+
+
+def test_a_page_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match="file/page: cannot be written"):
+        built(tmp_path / "file" / "page", report="1")

@@ -28,7 +28,7 @@ from harness.masks import rle
 from harness.plugins import parameters
 from harness.plugins.interfaces import Method
 from harness.structures import Record
-from harness.trying import Loaded, Session, load_methods
+from harness.trying import Answer, Loaded, Session, load_methods
 from harness.trying.outputs import candidate_said, coco_results, write
 from harness.trying.session import clicks_on, own_picture
 
@@ -244,8 +244,40 @@ def test_answers_are_written_as_a_picture_as_masks_and_as_coco_s_results(tmp_pat
     (results,) = write(tmp_path / "out.json", grey(), "a", clicks, answers)
     (one,) = json.loads(results.read_text())
     assert coco_mask.decode(one["segmentation"]).sum() == 2 and one["method"] == "Grows"
-    with pytest.raises(UserError, match=r"out.gif: wanted a picture"):
-        write(tmp_path / "out.gif", grey(), "a", clicks, answers)
+
+
+def test_a_place_that_takes_no_answer_is_refused_before_the_methods_are_asked(
+    tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    own = tmp_path / "scene.png"
+    PIL.Image.fromarray(grey()).save(own)
+    before = own.read_bytes()
+    asked = ["predict", "quickstart", "--image", own, "--click", "3,4", "--text", "tie", "-o"]
+    for place, said in (("out.gif", "wanted a picture"), ("scene.png", "found the picture itself")):
+        done = here(*asked, tmp_path / place)
+        assert done.returncode == 2 and f"{place}: {said}" in done.stderr.replace("\n", " ") and not done.stdout
+    assert own.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.json", "masks"])
+def test_an_answer_that_cannot_be_written_is_one_message(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    answer = session(Grows()).ask("Grows", clicks_on((1, 1), (8, 10)), None)
+    with pytest.raises(UserError, match=f"file/{name}: cannot be written"):
+        write(tmp_path / "file" / name, grey(), "a", (), [answer])
+
+
+def test_labels_with_one_file_name_keep_their_masks_apart(tmp_path: Path) -> None:
+    masks = np.zeros((3, 1, 8, 10), bool)
+    for number in range(3):
+        masks[number, 0, 0, : number + 1] = True
+    answers = [Answer(label, Prediction(one)) for label, one in zip(("a/b", "a b", "a-b-2"), masks, strict=True)]
+    paths = write(tmp_path / "masks", grey(), "a", (), answers)
+    assert [path.name for path in paths] == ["a-b.png", "a-b-2.png", "a-b-2-2.png"]
+    assert [(np.asarray(PIL.Image.open(path)) > 0).sum() for path in paths] == [1, 2, 3]
+    # Two rankings that choose a lone candidate have one file.
+    lone = Answer("SAM", Prediction(masks[0], {"confidence": [0.5], "clip": [1.0]}))
+    assert [path.name for path in write(tmp_path / "lone", grey(), "a", (), [lone])] == ["SAM.png"]
 
 
 def test_candidates_are_said_with_their_scores() -> None:
