@@ -45,8 +45,11 @@ def _say_one(kind: str, name: str) -> None:
 
     found = entry(kind, name, f"list {kind}")
     say(f"{name}, {found.place}\n\n{prose(found.thing)}\n")
-    subjects = KINDS[kind].takes[1:]  # `parameters_of` leaves out the first.
-    wanted = {key: one for key, one in parameters_of(found.thing).items() if key not in (*subjects, ANY_OTHER)}
+    # `parameters_of` leaves out the first of the arguments that every plugin of the kind gets. The others are left out
+    # by their place, since a metric may call its two masks as it likes.
+    given = max(0, len(KINDS[kind].takes) - 1)
+    own = list(parameters_of(found.thing).items())[given:]
+    wanted = {key: one for key, one in own if key != ANY_OTHER}
     if not wanted:
         say("It takes no arguments.")
         return

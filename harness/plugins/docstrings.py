@@ -29,11 +29,12 @@ def section(thing: Any, heading: str) -> str:
 def entries(thing: Any, heading: str) -> dict[str, str]:
     """The entries of a section, name -> text on one line: from `radius: In pixels.`, "radius" -> "In pixels."
 
-    A class also has the entries of the classes that it extends; its own replace theirs.
+    A class also has the entries of its constructor, and of the classes that it extends; its own replace theirs.
     """
     inherited = [one for one in reversed(thing.__mro__) if one is not object] if isinstance(thing, type) else [thing]
+    own = [each for one in inherited for each in (one, vars(one).get("__init__")) if each]
     found: dict[str, str] = {}
-    for one in inherited:
+    for one in own:
         for name, text in re.findall(r"^(\w+): (.*(?:\n .*)*)", section(one, heading), flags=re.MULTILINE):
             found[name] = " ".join(text.split())
     return found

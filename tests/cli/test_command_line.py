@@ -389,6 +389,7 @@ def test_list_with_a_name_shows_its_arguments_and_their_defaults(here: Command) 
     assert re.search(r"│ masks +│ `binary` or `index` +│ binary +│ \"binary\": a mask file is one instance", shown)
     assert re.search(r"│ margin +│ number, from 0, to 1 +│ 0\.35 +│", here("list", "clicks", "paper/v1").stdout)
     assert here("list", "metrics", "iou").stdout.endswith("It takes no arguments.\n")
+    assert here("list", "metrics", "saliency_auc").stdout.endswith("It takes no arguments.\n")
     wrong = here("list", "methods", "samm")
     assert wrong.returncode == 2 and "no methods/samm.py. Did you mean 'sam'?" in wrong.stderr
 

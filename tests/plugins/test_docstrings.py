@@ -32,6 +32,19 @@ def bare(x: int) -> int:
     return x
 
 
+class Built(Own):
+    def __init__(self, radius: float, name: str) -> None:
+        """Build it.
+
+        Args:
+            radius: In pixels.
+        """
+
+
+def test_arguments_may_stand_in_the_constructors_docstring() -> None:
+    assert entries(Built, "Args") == {"radius": "In pixels."}
+
+
 def test_sections() -> None:
     assert prose(Own) == "One line.\n\nAnother: with a colon, which is no section."
     assert entries(Own, "Attributes") == {"name": "Of its own, on two lines: with a colon.", "kind": "Of both."}
