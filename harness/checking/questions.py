@@ -19,6 +19,9 @@ PICTURES = 3
 PROMPTS = 3
 """The most objects of a picture that are clicked on; the largest ones."""
 
+BORROWED = ("car", "house")
+"""Words for the objects of a data set that has fewer than two."""
+
 TOP, BOTTOM = 16, 112
 """The rows of a 128 x 128 scene that are kept. A square picture would hide that a method swaps height and width."""
 
@@ -69,7 +72,7 @@ def of_samples(
         signs: Whether each click of a prompt is positive; further ones are spread over the object, and beside it.
 
     Raises:
-        UserError: There is no object, or no second word.
+        UserError: There is no object, or `words` has no second one.
     """
     # Fewer than three pictures with objects are used again in turn, so that every probe has its second picture.
     asked = [(one.image, found) for one in samples if (found := _objects(one, signs))]
@@ -78,12 +81,13 @@ def of_samples(
         raise UserError(
             "check: found no picture with an object to click on in the data set; wanted one. Choose another data set."
         )
-    names = [one.text or one.category for _, found in pictures for one, _ in found]
-    # The objects' own words come first; a data set of one class still has a second word where it lists other classes.
-    known = tuple(dict.fromkeys(words or [*names, *vocabulary]))
-    if len(known) < 2:
-        raise UserError(f"check: found {len(known)} different words to ask with; wanted two: --text car --text house.")
-    said = cycle(words or names)
+    # The objects' own words come first; a data set of one class, or of none, borrows a second word.
+    own = [one.text or one.category for _, found in pictures for one, _ in found]
+    known = tuple(filter(None, dict.fromkeys(words or [*own, *vocabulary])))
+    if words and len(known) < 2:
+        raise UserError("check: found 1 word in --text; wanted two different ones: --text car --text house.")
+    known = known if len(known) > 1 else tuple(dict.fromkeys([*known, *BORROWED]))
+    said = cycle(words or [name or known[0] for name in own])
     prompts = tuple(
         tuple(Prompt(clicks, next(said), vocabulary=tuple(vocabulary)) for _, clicks in found) for _, found in pictures
     )
