@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -222,10 +222,10 @@ def clicks_on(points: Point | Sequence[Point], size: tuple[int, int]) -> tuple[C
     Raises:
         UserError: One outside the picture, or one that is not of whole numbers.
     """
-    # (3, 5) is one click and ((3, 5), (7, 9)) are two: the first element of a lone click is an integer. NumPy's
-    # integers count too, hence `Integral`.
+    # (3, 5) is one click and ((3, 5), (7, 9)) are two: the first element of a lone click is a number. NumPy's numbers
+    # count too, hence `Real`; `_click` refuses those that are not whole.
     given: Any = points  # A type checker cannot tell one pair from several.
-    lone = isinstance(given, Click) or (len(given) in (2, 3) and isinstance(given[0], Integral))
+    lone = isinstance(given, Click) or (len(given) in (2, 3) and isinstance(given[0], Real))
     found = [_click(point) for point in ([given] if lone else given)]
     height, width = size
     for click in found:

@@ -125,6 +125,8 @@ def test_a_method_that_fails_says_why_and_answers_the_next_question() -> None:
         ((10, 0), "click (10, 0): outside the picture; wanted 0 to 9, 0 to 7"),
         ((0, -1), "outside the picture"),
         ([(1.5, 2)], "wanted whole pixels"),
+        ((1.5, 2), "click (1.5, 2): wanted whole pixels"),
+        (np.array([1.0, 2.0]), "wanted whole pixels"),
         ([(1, 2, True, 4)], "wanted whole pixels"),
     ],
 )
