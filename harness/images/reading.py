@@ -68,7 +68,8 @@ def read_rgb(path: Path, turned: bool = False) -> Image:
         FileNotFoundError: There is no such file.
         OSError: It is empty, cut off or not an image.
         ValueError: Its channels have 32 bits or floating-point values, whose range is unknown, or 16 bits of which
-            only the lower 12 are used; it is turned; or it has too many pixels (`opening.TooLargeError`).
+            only the lower 12 are used; it is turned; it has several pages or frames; or it has too many pixels
+            (`opening.TooLargeError`).
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -85,6 +86,7 @@ def read_rgb(path: Path, turned: bool = False) -> Image:
             kept = image.mode == "RGB" or image.mode[0] in "IF"
             mode, pixels = image.mode, np.array(image if kept else image.convert("RGB"))
             turn = before if before != 1 else orientation(image)
+            count = getattr(image, "n_frames", 1)
     except TooLargeError:
         raise
     except _DAMAGE as error:
@@ -92,6 +94,8 @@ def read_rgb(path: Path, turned: bool = False) -> Image:
             f"{path}: found {path.stat().st_size} bytes that do not decode ({error}); "
             "wanted a whole image. Fetch the file again."
         ) from error
+    if count > 1:
+        _check_frames(path, count)
     if not turned:
         _check_orientation(path, turn, pixels.shape)
     if pixels.ndim == 2:
@@ -143,6 +147,22 @@ def _hint(path: Path) -> str:
     others += [path.name.lower(), path.name.upper()]
     there = [name for name in others if name != path.name and path.with_name(name).is_file()] if path.name else []
     return f" There is '{there[0]}': the names must be equal, letter by letter." if there else ""
+
+
+def _check_frames(path: Path, count: int) -> None:
+    """Refuse a stack of pages and an animation, of which only the first picture would be read.
+
+    Smaller pictures after the first are previews, as scanners put into a TIFF, and an MPO, as telephones write it, is a
+    photograph with what belongs to it.
+    """
+    with opened(path) as image:
+        size, kind = image.size, image.format
+        image.seek(1)
+        if image.size == size and kind != "MPO":
+            raise ValueError(
+                f"{path}: found {count} pages or frames; wanted one picture. Save the one that you mean as a file of "
+                "its own."
+            )
 
 
 def _check_orientation(path: Path, turn: int, shape: tuple[int, ...]) -> None:

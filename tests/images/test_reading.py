@@ -33,6 +33,21 @@ def test_rgb_png_comes_back_as_it_was(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels, np.asarray(_photo()))
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.webp", "a.png", "a.gif"])
+def test_a_stack_and_an_animation_are_no_picture(tmp_path: Path, name: str) -> None:
+    other = picture(32, 48, 3, seed=1)
+    path = _saved(_photo(), tmp_path / name, save_all=True, append_images=[other, other.rotate(180)])
+    with pytest.raises(ValueError, match="found 3 pages or frames; wanted one picture"):
+        read_rgb(path)
+
+
+def test_a_preview_behind_a_picture_does_not_count(tmp_path: Path) -> None:
+    path = _saved(_photo(), tmp_path / "a.tif", save_all=True, append_images=[_photo().resize((12, 8))])
+    np.testing.assert_array_equal(read_rgb(path), np.asarray(_photo()))
+    path = _saved(_photo(), tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[_photo()], quality=95)
+    assert read_rgb(path).shape == (32, 48, 3)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
 def test_other_8_bit_modes_become_three_channels(tmp_path: Path, mode: str) -> None:
     pixels = read_rgb(_saved(_photo(mode), tmp_path / "a.png"))
