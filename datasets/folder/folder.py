@@ -125,7 +125,7 @@ class Folder(Dataset):
         texts = read_texts(self.root / "texts.csv", stems)
         # If an index mask cannot be read, its instances are unknown, and rows about them cannot be checked. Loading the
         # sample reports the mask.
-        return {stem: named(texts[stem], keys) for stem in texts if (keys := self._keys(stem))}
+        return {stem: named(texts[stem], keys, stem) for stem in texts if (keys := self._keys(stem))}
 
     def sample_ids(self) -> list[str]:
         """The images' names, sorted.

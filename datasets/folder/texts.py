@@ -55,23 +55,29 @@ def read_texts(path: Path, stems: Mapping[str, str]) -> dict[str, dict[str, Word
     return texts
 
 
-def named(texts: Mapping[str, Words], keys: Sequence[str]) -> dict[str, Words]:
+def named(texts: Mapping[str, Words], keys: Sequence[str], image: str) -> dict[str, Words]:
     """An image's words by instance; a row that names none means the only one.
+
+    Args:
+        texts: Instance, as its row names it -> its words.
+        keys: The instances; "" for the one of `masks/<image>.png`, which a row may also call by its file's name.
+        image: The image's name without suffix.
 
     Raises:
         UserError: A row names no instance of the image.
     """
+    known = {key or image: key for key in keys}
     found: dict[str, Words] = {}
     for key, words in texts.items():
-        meant = keys[0] if not key and len(keys) == 1 else key
-        if meant not in keys:
+        said = next(iter(known)) if not key and len(keys) == 1 else key
+        if said not in known:
             raise UserError(
                 f"{words.where}: found instance {key!r}; wanted one of the image's {len(keys)}: "
-                f"{', '.join(keys[:10])}{', ...' if len(keys) > 10 else ''}."
+                f"{', '.join([*known][:10])}{', ...' if len(keys) > 10 else ''}."
             )
-        if meant in found:
-            raise UserError(f"{words.where}: found a second row of instance {meant!r}. Delete one of them.")
-        found[meant] = words
+        if known[said] in found:
+            raise UserError(f"{words.where}: found a second row of instance {said!r}. Delete one of them.")
+        found[known[said]] = words
     return found
 
 

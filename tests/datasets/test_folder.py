@@ -543,7 +543,7 @@ CSV = {
     "no image": (HEAD + ",,cup,,\n", r"line 2: found image ''"),
     "unknown instance": (HEAD + "a,3,,,\n", r"line 2: found instance '3'; wanted one of the image's 2: 1, 2\."),
     "which instance": (HEAD + "b,,,,\na,,cup,,\n", r"line 3: found instance ''; wanted one of the image's 2"),
-    "instance of a lone mask": (HEAD + "b,1,,,\n", r"line 2: found instance '1'; wanted one of the image's 1"),
+    "instance of a lone mask": (HEAD + "b,1,,,\n", r"line 2: found instance '1'; wanted one of the image's 1: b\."),
     "second row": (
         HEAD + "a,1,,x,\nb,,,,\na.png,1,,y,\n",
         r"line 4: found a second row of an instance, after .* line 2",
@@ -558,6 +558,11 @@ CSV = {
 @pytest.mark.parametrize(("texts", "reason"), CSV.values(), ids=list(CSV))
 def test_mistakes_in_texts(tmp_path: Path, texts: str, reason: str) -> None:
     assert re.search(reason, _mistaken(_write(tmp_path, TWO, texts)))
+
+
+def test_the_mask_of_a_lone_instance_may_be_called_by_its_files_name(tmp_path: Path) -> None:
+    root = _write(tmp_path, TWO, HEAD + "b,b,cup,,\n")
+    assert Folder(root).list_instances("b") == [Listed("b", "cup")]
 
 
 def test_texts_in_another_encoding_and_a_folder_of_that_name(tmp_path: Path) -> None:
