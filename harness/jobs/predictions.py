@@ -127,7 +127,8 @@ def _data_of(config: RunConfig, results: Results, file: Path, wanted: str) -> tu
     for name in [wanted] if wanted else known:
         dataset: Dataset = parameters.build("datasets", known[name].name, known[name].params)
         ids = checked_ids(dataset, f"data set '{name}'")
-        foreign = next((one for image, one in reversed(images.items()) if image not in set(ids)), None)
+        own = set(ids)
+        foreign = next((one for image, one in reversed(images.items()) if image not in own), None)
         if foreign is None:
             found.append((known[name], dataset))
         else:
