@@ -91,7 +91,8 @@ class Asked:
         """Call `predict` with these clicks and a prompt's words, and return the checked prediction."""
         chance.seed("check", "predict")
         # A class that only has `predict` may leave the vocabulary out of its signature, as README's example does.
-        names = [prompt.vocabulary] if _takes_vocabulary(self.method) else []
+        # Of a data set without classes it is left out, too: a run then leaves the choice of names to the method.
+        names = [prompt.vocabulary] if _takes_vocabulary(self.method, bool(prompt.vocabulary)) else []
         return checked(self.method.predict(image.copy(), clicks, prompt.text, *names), image)
 
 
@@ -134,8 +135,10 @@ def on_device(kind: str, name: str, params: Mapping[str, Any], device: str) -> d
     return {**params, **moved} if moved else None
 
 
-def _takes_vocabulary(method: Method) -> bool:
-    return "vocabulary" in inspect.signature(method.predict).parameters
+def _takes_vocabulary(method: Method, any_names: bool) -> bool:
+    """Whether `predict` takes names and, if there are none, whether it must have them all the same."""
+    taken = inspect.signature(method.predict).parameters.get("vocabulary")
+    return taken is not None and (any_names or taken.default is taken.empty)
 
 
 def _nested(answers: Any) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from checked import BAD_METHODS, Good, Three, around
 from fakes import ByText
-from harness import Click, Prediction
+from harness import Click, Prediction, Prompt
 from harness.checking.asking import Asked, on_device
 from harness.checking.methods import PROBES, TYPES, check_method
 from harness.checking.probes import Outcome
@@ -81,6 +83,27 @@ def test_a_predict_that_draws_from_prompt_to_prompt_is_told_to_seed(questions: Q
     assert outcomes["the same answer twice"].verdict == "passed", "a run seeds NumPy's generator before each call"
     assert outcomes["batch against single"].verdict == "failed"
     assert "seed them at its start" in outcomes["batch against single"].mend
+
+
+def test_a_data_set_without_classes_leaves_the_names_to_the_method(questions: Questions) -> None:
+    class Contrasted(Good):
+        """Uses the two names of its training where it is given none, as a run does without classes."""
+
+        def disk(self, state, prompt):  # type: ignore[no-untyped-def]
+            return self.of(state, prompt, prompt.vocabulary or ("small", "large"))
+
+        def of(self, state, prompt, names):  # type: ignore[no-untyped-def]
+            return super().disk((state[0], state[1] + len(names)), prompt)
+
+        def predict(self, image, click, text, vocabulary=None):  # type: ignore[no-untyped-def]
+            if vocabulary is None:
+                return super().predict(image, click, text)
+            clicks = (click,) if isinstance(click, Click) else tuple(click)
+            return self.of(self.encode([image])[0], Prompt(clicks, text), vocabulary)
+
+    bare = tuple(tuple(replace(one, vocabulary=()) for one in prompts) for prompts in questions.prompts)
+    assert of(found(Contrasted, replace(questions, prompts=bare), gpu=None), "failed") == []
+    assert of(found(Contrasted, questions, gpu=None), "failed") == []
 
 
 def test_what_cannot_be_told_is_skipped_with_the_reason(questions: Questions) -> None:
