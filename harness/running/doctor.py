@@ -24,9 +24,9 @@ from harness.jobs.answers import differing
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.listing import check_classes, checked_ids, listed_twice, no_instance
 from harness.jobs.requirements import starts_from, training_data, untrained
-from harness.plugins import parameters
+from harness.plugins import parameters, registry
 from harness.plugins.interfaces import Dataset
-from harness.running.long_texts import limits_of, texts_of, too_long
+from harness.running.long_texts import limits_of, texts_of, too_long, without_words
 from harness.running.published_counts import Published, published
 from harness.storage.store import store_of
 from harness.structures import Listed, UserError
@@ -257,12 +257,19 @@ def _texts(
     built: Sequence[tuple[Plugin, Dataset]],
     listings: Mapping[str, Mapping[str, Sequence[Listed]]],
 ) -> Iterator[Finding]:
-    """Count the texts of each data set that are longer than the method reads."""
+    """Count the instances of each data set without words, and the texts that are longer than the method reads."""
     limits = list(limits_of("methods", method.name, method.params))
-    for entry, dataset in built if limits else ():
+    declared = registry.find("methods", method.name).uses_text if method.uses_text is None else method.uses_text
+    for entry, dataset in built if limits or declared else ():
         if not asked_on(method.datasets, label(entry)):
             continue
-        texts = texts_of(config, method, entry, dataset, listings[label(entry)])
+        listed = listings[label(entry)]
+        if lacking := without_words(config, method, entry, dataset, listed):
+            share = f"{lacking} of {sum(map(len, listed.values()))} instances of {label(entry)}"
+            yield Finding(
+                label(method), State.NOTE, f"{share} have no words: they will be failed rows if it needs some"
+            )
+        texts = texts_of(config, method, entry, dataset, listed)
         for limit in limits:
             if said := too_long(texts, limit):
                 state = State.NOTE if limit.cut else State.WRONG

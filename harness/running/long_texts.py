@@ -1,4 +1,4 @@
-"""Finds the texts of a run that are longer than its methods read: some will fail, others will be cut.
+"""Finds the texts of a run that are longer than its methods read, or missing: some will fail, others will be cut.
 
 No weights are loaded and no image is opened: the words come from a data set's listing, by the run's text rule.
 """
@@ -38,19 +38,36 @@ def texts_of(
     wording = Wording(config.text_of(method), dataset.classes)
     if wording.looks:  # It may choose any of them, depending on the pictures.
         return list(dict.fromkeys(wording.vocabulary))
-    found: dict[str, None] = {}
+    said = _said(config, wording, entry, listed)
+    return [text for text in dict.fromkeys(said) if text is not None]
+
+
+def without_words(
+    config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset, listed: Mapping[str, Sequence[Listed]]
+) -> int:
+    """How many of a data set's instances a method is asked for without words; arguments as those of `texts_of`.
+
+    With the rule `none` nobody expects any, and a rule that looks at the pictures finds its words there: both give 0.
+    """
+    wording = Wording(config.text_of(method), dataset.classes)
+    if wording.looks or config.text_of(method).rule == "none":
+        return 0
+    return sum(text is None for text in _said(config, wording, entry, listed))
+
+
+def _said(
+    config: RunConfig, wording: Wording, entry: Plugin, listed: Mapping[str, Sequence[Listed]]
+) -> Iterator[str | None]:
+    """The text of each instance; None for one without, and none at all for one that the rule has no words for."""
     for sample_id, instances in listed.items():
         present = frozenset(one.category for one in instances)
         for one in instances:
             # The same generator as in the evaluation, so that a rule that draws gives the same words as in the run.
             rng = partial(click_rng, config.seed, entry.name, sample_id, one.id.partition("~")[0], TEXT_ROUND, 0)
             try:
-                text = wording.said(one, present, rng).text
+                yield wording.said(one, present, rng).text
             except ValueError:  # The rule has no words for it; its failed row will have the reason.
                 continue
-            if text is not None:
-                found[text] = None
-    return list(found)
 
 
 def too_long(texts: Sequence[str], limit: TextLimit) -> str:
