@@ -75,7 +75,7 @@ def verify(
     wanted = list(weights.catalogue().values()) if name is None else [weights.find(name)]
     there = [known for known in wanted if (folder / known.file).is_file()]
     if not there:
-        remedy = f"Fetch it: {weights.command(wanted[0])}" if name else "See: python -m harness weights list"
+        remedy = f"Fetch it: {weights.command(wanted[0], folder)}" if name else "See: python -m harness weights list"
         raise UserError(
             f"weights: nothing to verify: no {wanted[0].file if name else 'checkpoint'} in {folder}. {remedy}"
         )
@@ -91,13 +91,13 @@ def _keep(known: Checkpoint, folder: Path) -> None:
     if verdict.state is State.WRONG:
         raise UserError(
             f"weights: {folder / known.file} is there, but not what was published: found {_found(known, folder)}, "
-            f"{verdict.digest}; wanted {weights.wanted(known)}. To replace it: {weights.command(known)} --force"
+            f"{verdict.digest}; wanted {weights.wanted(known)}. To replace it: {weights.command(known, folder)} --force"
         )
     _say(known, folder, verdict)
 
 
 def _say(known: Checkpoint, folder: Path, verdict: weights.Verdict) -> None:
-    wrong = f"wanted {weights.wanted(known)}; to replace it: {weights.command(known)} --force"
+    wrong = f"wanted {weights.wanted(known)}; to replace it: {weights.command(known, folder)} --force"
     reason = {State.UNKNOWN: "no checksum was published", State.WRONG: wrong}.get(verdict.state)
     said = f"{verdict.state}: {reason}" if reason else str(verdict.state)
     line = f"{folder / known.file}: {said} ({_found(known, folder)}, {verdict.digest})"
@@ -106,6 +106,7 @@ def _say(known: Checkpoint, folder: Path, verdict: weights.Verdict) -> None:
 
 def _tell(known: Checkpoint, folder: Path) -> None:
     here = weights.remembered(known, folder)
+    absent = f"no. Fetch it: {weights.command(known, folder)}"
     facts = {
         "Name": known.name,
         "Url": known.url,
@@ -114,7 +115,7 @@ def _tell(known: Checkpoint, folder: Path) -> None:
         "Licence": known.licence,
         "Used by": known.used_by,
         "Source": known.source,
-        "Here": f"{folder / known.file}, {_SAID[here]}" if _SAID[here] else f"no. Fetch it: {weights.command(known)}",
+        "Here": f"{folder / known.file}, {_SAID[here]}" if _SAID[here] else absent,
     }
     for key, value in facts.items():
         console.print(f"{key:9} {value}", markup=False, highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ import csv
 import hashlib
 import http.client
 import re
+import shlex
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -127,12 +128,18 @@ def hint(path: Path) -> str:
     return f"Fetch it: {command(found)}" if found else ""
 
 
-def command(checkpoint: Checkpoint) -> str:
-    """The command that fetches it."""
+def command(checkpoint: Checkpoint, folder: Path = FOLDER) -> str:
+    """The command that fetches it to a folder."""
     if checkpoint.snapshot:
+        place = "weights" if folder == FOLDER else shlex.quote(str(folder))
         pickles = "--exclude '*.bin' --exclude '*.pt'"  # The same weights once more, which nothing here loads.
-        return f"hf download {checkpoint.snapshot} --local-dir weights/{checkpoint.file} {pickles}"
-    return f"python -m harness weights fetch {checkpoint.name}"
+        return f"hf download {checkpoint.snapshot} --local-dir {place}/{checkpoint.file} {pickles}"
+    return f"python -m harness weights fetch {checkpoint.name}{_elsewhere(folder)}"
+
+
+def _elsewhere(folder: Path) -> str:
+    """The option for another folder than weights/."""
+    return "" if folder == FOLDER else f" --folder {shlex.quote(str(folder))}"
 
 
 def wanted(checkpoint: Checkpoint) -> str:
@@ -187,7 +194,7 @@ def fetch(checkpoint: Checkpoint, progress: Progress, folder: Path = FOLDER) -> 
     if checkpoint.snapshot:
         raise UserError(
             f"weights: {checkpoint.name} is a folder of several files, {checkpoint.url}, which the hub's own program "
-            f"downloads: `{command(checkpoint)}`. Source: {checkpoint.source}."
+            f"downloads: `{command(checkpoint, folder)}`. Source: {checkpoint.source}."
         )
     if checkpoint.by_hand:
         raise UserError(
@@ -258,13 +265,14 @@ def _download(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
         # at 0, and what was there is overwritten. `file.tell()` therefore counts from the beginning of the whole file.
         with atomic.continuing(part, start) as file:
             progress(start, total)
-            for chunk in _chunks(response, checkpoint):
+            for chunk in _chunks(response, checkpoint, part):
                 file.write(chunk)
                 progress(file.tell(), total)
                 _check_length(checkpoint, part, max(file.tell(), total or 0))
     found = part.stat().st_size
     if total is not None and found != total:
-        raise UserError(f"weights: {checkpoint.url} broke off at {found:,} of {total:,} bytes. {_again(checkpoint)}")
+        broke = f"weights: {checkpoint.url} broke off at {found:,} of {total:,} bytes."
+        raise UserError(f"{broke} {_again(checkpoint, part)}")
 
 
 def _check_length(checkpoint: Checkpoint, part: Path, length: int) -> None:
@@ -310,18 +318,18 @@ def _range(response: http.client.HTTPResponse, done: int) -> tuple[int, int | No
     return 0, int(length) if length.isdecimal() else None
 
 
-def _chunks(response: http.client.HTTPResponse, checkpoint: Checkpoint) -> Iterator[bytes]:
+def _chunks(response: http.client.HTTPResponse, checkpoint: Checkpoint, part: Path) -> Iterator[bytes]:
     try:
         while chunk := response.read(CHUNK):
             yield chunk
     except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"weights: {checkpoint.url} broke off ({error!r}). {_again(checkpoint)}") from error
+        raise UserError(f"weights: {checkpoint.url} broke off ({error!r}). {_again(checkpoint, part)}") from error
 
 
-def _again(checkpoint: Checkpoint) -> str:
-    return f"The same command goes on from there: {command(checkpoint)}"
+def _again(checkpoint: Checkpoint, part: Path) -> str:
+    return f"The same command goes on from there: {command(checkpoint, part.parent)}"
 
 
 def _by_hand(checkpoint: Checkpoint, part: Path) -> str:
-    check = f"python -m harness weights verify {checkpoint.name}"
+    check = f"python -m harness weights verify {checkpoint.name}{_elsewhere(part.parent)}"
     return f"Or fetch it by hand ({checkpoint.source}), put it at {part.with_suffix('')} and check it: {check}"

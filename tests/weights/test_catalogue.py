@@ -302,18 +302,21 @@ def test_the_commands(server: Server, published: Checkpoint, tmp_path: Path, com
     (tmp_path / "model.pth").write_bytes(b"broken")
     code, said, _ = command("verify")
     assert code == 1 and "model.pth: wrong: wanted about 1 MB, sha256:" in said
-    assert "weights fetch model --force (6 bytes, sha256:" in said
+    # The recommended command replaces the file of the folder that was named, not one in weights/.
+    assert f"weights fetch model --folder {tmp_path} --force (6 bytes, sha256:" in said
     assert "WRONG" in command("list")[1]
-    assert "weights fetch model --force" in str(command("fetch", "model")[2])
+    assert f"weights fetch model --folder {tmp_path} --force" in str(command("fetch", "model")[2])
     assert command("fetch", "model", "--force")[0] == 0
     assert command("verify", "model")[:2][0] == 0
 
 
-def test_nothing_to_verify(published: Checkpoint, command: Callable[..., tuple]) -> None:
+def test_nothing_to_verify(published: Checkpoint, command: Callable[..., tuple], tmp_path: Path) -> None:
     error = command("verify")[2]
     assert isinstance(error, UserError) and "nothing to verify" in str(error)
     assert "no model.pth in" in str(command("verify", "model")[2])
-    assert str(command("verify", "model")[2]).endswith("Fetch it: python -m harness weights fetch model")
+    todo = f"Fetch it: python -m harness weights fetch model --folder {tmp_path}"
+    assert str(command("verify", "model")[2]).endswith(todo) and todo in command("list", "model")[1]
+    assert weights.command(published) == "python -m harness weights fetch model"
 
 
 def test_without_a_network_there_is_one_message_and_no_bar(
@@ -354,7 +357,7 @@ def test_a_snapshot_of_the_hub_is_a_folder_that_the_hubs_program_fetches(
     assert weights.find("sam_hq_vit_b").snapshot == ""  # a single file of the hub
     _, _, error = command("fetch", known.name)
     wanted = "hf download CIDAS/clipseg-rd64-refined --local-dir weights/clipseg-rd64-refined --exclude '*.bin'"
-    assert isinstance(error, UserError) and wanted in str(error)
+    assert isinstance(error, UserError) and wanted.replace("weights/", f"{tmp_path}/") in str(error)
     assert wanted in weights.hint(Path("weights/clipseg-rd64-refined"))
     assert weights.remembered(known, tmp_path) is State.MISSING
     (tmp_path / known.file).mkdir()
