@@ -181,7 +181,7 @@ def test_a_data_set_that_does_not_list_ends_no_other_check(tmp_path: Path) -> No
 
 
 def test_instances_without_words_are_a_note_for_a_method_that_reads_them(tmp_path: Path) -> None:
-    halves = {"name": "fakes:HalfNamed", "label": "halves", "params": {"count": 3}}
+    halves = {"name": "fakes:Nameless", "label": "halves", "params": {"count": 3}}
     reads, clicks = STEADY | {"label": "reads", "uses_text": True}, STEADY | {"label": "clicks"}
     config = loaded(tmp_path, datasets=[halves], methods=[reads, clicks])
     said = "3 of 6 instances of halves have no words: they will be failed rows if it needs some"
