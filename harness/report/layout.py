@@ -152,7 +152,8 @@ def with_interval(cell: Cell, low: float, high: float) -> Cell:
     if cell.value is None or math.isnan(cell.value):
         return cell
     ends = cell.scale.shown(low), cell.scale.shown(high)
-    return replace(cell, low=low, high=high, spread=spread(*ends, cell.n))
+    bounds = (None, None) if math.isnan(low) else (low, high)
+    return replace(cell, low=bounds[0], high=bounds[1], spread=spread(*ends, cell.n))
 
 
 def spread(low: str, high: str, n: int | None) -> str:

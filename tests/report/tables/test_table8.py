@@ -43,6 +43,7 @@ def test_measures_by_hand(sentences: pd.DataFrame) -> None:
     ]
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_every_number_of_ours_says_its_interval_where_asked(sentences: pd.DataFrame) -> None:
     built = build_table("table8", sentences, replace(CONTEXT, intervals=True))
     assert all(cell.low is not None and cell.n in (2, 3) for row in built.body for cell in row.cells[3:])
