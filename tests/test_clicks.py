@@ -110,6 +110,7 @@ def test_clicks_are_uniform_over_the_pixels_well_inside(name: str) -> None:
     assert abs(chi_square - degrees) < 4 * np.sqrt(2 * degrees)
 
 
+@pytest.mark.slow
 def test_uniform_over_seeds_too() -> None:
     mask = MASKS["line"]
     drawn = [_click(mask, click_rng(seed, "d", "s", "i", 0)).x for seed in range(2800)]

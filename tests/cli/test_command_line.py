@@ -382,6 +382,7 @@ def _listed(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     return {name.strip(): text.strip() for name, text in lines}
 
 
+@pytest.mark.slow
 def test_list_with_a_name_shows_its_arguments_and_their_defaults(here: Command) -> None:
     shown = here("list", "datasets", "folder").stdout
     assert "folder, datasets/folder/folder.py, line " in shown and "`images/<image>.*`" in shown

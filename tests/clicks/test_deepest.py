@@ -46,6 +46,7 @@ def some_mask(seed: int) -> Mask:
     return mask
 
 
+@pytest.mark.slow
 @FEW
 @given(st.integers(0, 10**6), st.integers(0, 5), st.integers(1, 60))
 def test_as_by_trying_them_all(seed: int, clicks: int, least: int) -> None:

@@ -104,6 +104,7 @@ def test_a_polygon_a_little_outside_is_cut_at_the_border(tmp_path: Path) -> None
     assert instance.mask[:6, :8].all() and instance.mask.sum() == 48
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=5, max_size=5))
 def test_run_lengths_are_decoded_as_pycocotools_does(rows: list[list[bool]]) -> None:
     mask = np.array(rows)

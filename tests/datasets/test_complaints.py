@@ -303,6 +303,7 @@ def test_a_mark_at_the_files_beginning_and_ids_that_begin_anew_in_each_image(tmp
     assert finished.reasons[0].text.startswith("found the id of an earlier instance")
 
 
+@pytest.mark.slow
 def test_brush_masks_that_are_left_out_are_told_by_plan_doctor_and_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

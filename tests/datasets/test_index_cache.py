@@ -100,6 +100,7 @@ def test_what_build_raises_goes_through_and_nothing_is_kept(file: Path, index: P
     assert not index.exists()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.booleans())
 def test_a_damaged_entry_is_made_anew(file: Path, index: Path, at: float, flip: int, cut: bool) -> None:

@@ -471,6 +471,7 @@ MOST = 20
 """Images of a split that are looked at."""
 
 
+@pytest.mark.slow
 @real_data.needs("refer")
 @pytest.mark.parametrize(("dataset", "by", "split"), SPLITS)
 def test_real_refs_sentences_and_masks(dataset: Any, by: Any, split: Any) -> None:

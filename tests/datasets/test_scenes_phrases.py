@@ -40,6 +40,7 @@ def test_a_place_is_told_where_a_class_is_there_twice(
     assert phrases(at(*places)) == expected
 
 
+@pytest.mark.slow
 def test_scenes_give_them_on_request_and_change_in_nothing_else() -> None:
     plain, worded = Scenes("val", count=3), Scenes("val", count=3, text="phrase")
     known = {word for name in CLASSES for word in name.split()} | set(WORDS)

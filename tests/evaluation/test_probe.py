@@ -121,6 +121,7 @@ def test_who_says_it_or_is_given_no_text_is_not_asked(tmp_path: Path, method: st
     assert readers(ran(tmp_path, method, **given)) == [] and len(CALLS) == INSTANCES
 
 
+@pytest.mark.slow
 def test_what_fails_with_other_words_fails_no_row(tmp_path: Path) -> None:
     store = ran(tmp_path, "Broken")
     assert (recorded(store).rows()["status"] == "ok").all() and readers(store) == []

@@ -167,6 +167,7 @@ def test_unseen_are_the_classes_that_the_method_with_text_was_not_trained_on(
     assert [pick[2] for pick in first(found, rule.order(found), 9)] == ["B2"], "A1 is seen by ours"
 
 
+@pytest.mark.slow
 def test_ours_plays_text_and_click_and_a_method_by_text_alone_never_does(make_row: Any) -> None:
     """Table 8's config names LAVT, which gets no click, before ours."""
     rows = rows_of(make_row, {"click": {"A2": 0.1}, "ours": {"A2": 0.9}})

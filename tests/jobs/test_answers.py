@@ -80,6 +80,7 @@ def test_the_saliency_of_the_training_passes_wherever_its_files_lie(tmp_path: Pa
     assert differing(the_method(config(tmp_path, clip={"device": "cpu", "half": True, "temperature": 1}))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("clip", "said"),
     [

@@ -309,6 +309,7 @@ def test_a_lost_gpu_is_no_mistake_of_a_plugin(error: Exception) -> None:
         raise error
 
 
+@pytest.mark.slow
 def test_torch_is_not_loaded_to_find_out() -> None:
     code = (
         "import sys; from harness.plugins.failures import lacks_memory, is_device_lost\n"
@@ -318,6 +319,7 @@ def test_torch_is_not_loaded_to_find_out() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leaving", ["sys.exit(3)", "raise ValueError", "pass"])
 def test_a_forked_child_ends_where_it_leaves_the_plugin(leaving: str, tmp_path: Path) -> None:
     source = f"""

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN_COLUMNS = {"iou", "dice", "missed_px"}
 
 
+@pytest.mark.slow
 def test_the_page_names_every_kind_and_its_decorator() -> None:
     page = (ROOT / "docs" / "plugins.md").read_text("utf-8")
     for kind in KINDS.values():
@@ -58,6 +59,7 @@ def test_a_repository_of_one_s_own_runs_in_ray_workers(
     assert set(pq.read_schema(ROOT / "runs" / run_name / "results.parquet").names) == set(table.schema.names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "name", "said"),
     [

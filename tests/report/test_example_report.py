@@ -53,6 +53,7 @@ def test_all_eight_layouts_are_there() -> None:
     assert [f"Table {number}: " in written for number in range(1, 9)] == [True] * 8
 
 
+@pytest.mark.slow
 def test_it_is_small_and_names_no_machine() -> None:
     files = [path for path in (ROOT / EXAMPLE).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 2e6
@@ -65,6 +66,7 @@ def test_it_is_small_and_names_no_machine() -> None:
         assert '"/' not in json.dumps(Store(ROOT / run).manifest())  # no path of a machine
 
 
+@pytest.mark.slow
 def test_the_rows_say_how_they_were_asked_in_full() -> None:
     assert [set(load(ROOT / run)["click_options"]) for run in CONFIGS.values()] == [
         {'{"margin": 0.35}'},

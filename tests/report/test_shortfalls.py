@@ -89,11 +89,13 @@ def test_an_instance_that_lacks_a_draw_is_missing_whole(made: Path, short: Path)
     assert FinalClicks.of(rows).partial == final.partial
 
 
+@pytest.mark.slow
 def test_a_draw_that_lacks_its_last_click_is_missing_too(made: Path, tmp_path: Path) -> None:
     final = final_of(without(made, tmp_path / "r", "wide", instance_id="0b", draw=2, click_index=2))
     assert final.partial == {("wide", "toys"): 1}
 
 
+@pytest.mark.slow
 def test_a_draw_that_all_methods_lack_is_missing_by_the_config(made: Path, tmp_path: Path) -> None:
     folder = made
     for at, method in enumerate(("steady", "wide")):

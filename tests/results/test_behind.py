@@ -55,6 +55,7 @@ def test_failed_instances_have_their_reason(known: Recorded) -> None:
     assert "a bug in a plugin" in table.body[0].cells[-1].text and table.title.startswith("LIMITED to 3 samples")
 
 
+@pytest.mark.slow
 def test_what_the_run_has_not_is_one_message(known: Recorded) -> None:
     for wanted, said in (
         (Wanted("stedy"), "no method 'stedy' in these rows. Did you mean 'steady'"),

@@ -319,6 +319,7 @@ def test_a_bucket_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found(loaded(tmp_path), "disk") == [("note", "the run writes about 1 MiB to s3://b/team/r")]
 
 
+@pytest.mark.slow
 def test_a_data_set_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenes, listed = registry.find("datasets", "scenes"), []
     plain = scenes.list_instances

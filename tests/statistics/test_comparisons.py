@@ -245,6 +245,7 @@ def test_notebooks_find_it() -> None:
         given.lod  # noqa: B018
 
 
+@pytest.mark.slow
 def test_clicks_needed_are_compared_where_every_method_follows_its_own_masks() -> None:
     """Only the first click is shared; b needs a click more on every instance but one, on which it breaks off."""
     ladders = {"a": (0.5, 0.92, 0.97), "b": (0.4, 0.6, 0.92)}

@@ -56,6 +56,7 @@ def test_one_image_tells_nothing_and_equal_methods_need_as_many_as_the_test() ->
     assert [sign_flip_p(np.ones((images, 1)))[0] < 0.05 for images in (5, 6)] == [False, True]
 
 
+@pytest.mark.slow
 def test_pairs_go_by_the_configs_order_and_of_many_methods_with_the_first() -> None:
     names = [f"m{at}" for at in range(MOST_PAIRED + 1)]
     rows = rows_of({name: [0.5, 0.4, 0.3, 0.2] for name in names})

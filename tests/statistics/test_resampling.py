@@ -41,6 +41,7 @@ def test_few_images_are_as_wide_as_student_says() -> None:
     assert np.mean(ratios) == pytest.approx(1, abs=0.06)
 
 
+@pytest.mark.slow
 def test_too_few_images_have_no_interval() -> None:
     rng = np.random.default_rng(7)
     for images, least in ((2, 0.45), (3, 0.7), (4, 0.8)):

@@ -35,6 +35,7 @@ def test_over_nothing_there_is_none_and_of_one_image_no_interval() -> None:
     assert math.isnan(class_mean(HAND.iloc[:2]).low)
 
 
+@pytest.mark.slow
 def test_classes_of_one_image_widen_the_interval_as_the_others_do() -> None:
     rng = np.random.default_rng(3)
     images, classes = 20, 12

@@ -97,6 +97,7 @@ def rows(store: Store) -> pd.DataFrame:
         return pq.read_table(file).to_pandas().drop(columns=["run", *MEASURED])
 
 
+@pytest.mark.slow
 def test_a_folder_in_a_bucket_is_as_one_on_a_disk(bucket: str) -> None:
     folder = Folder.at(bucket) / "x"
     assert re.fullmatch(r"(s3|gs)://lab/\w+/team/x", str(folder)) and folder.local is None

@@ -555,6 +555,7 @@ write_bytes(Path(sys.argv[1]), b"new" * 1000)
 """
 
 
+@pytest.mark.slow
 def test_a_crash_before_the_rename_leaves_the_old_file(store: Store) -> None:
     store.write(JOB, ["1"], [record("a")])
     (path,) = shard_files(store)

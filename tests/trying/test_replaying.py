@@ -81,6 +81,7 @@ def test_failed_rows_and_draws_are_asked_again_too(tmp_path: Path) -> None:
     assert found["broken"] == Verdict("broken", "toys", 2) and found["chancy"].passed and found["chancy"].rows >= 2
 
 
+@pytest.mark.slow
 def test_other_weights_fail_with_both_hashes(tmp_path: Path) -> None:
     checkpoint = tmp_path / "w.pth"
     checkpoint.write_bytes(b"then")
@@ -92,6 +93,7 @@ def test_other_weights_fail_with_both_hashes(tmp_path: Path) -> None:
     assert "has changed since the run was planned" in said and said.endswith(".") and "run ends" not in said
 
 
+@pytest.mark.slow
 def test_unknown_names_are_one_message_with_what_is_near(tmp_path: Path) -> None:
     folder = ran(tmp_path, limit=1)
     with pytest.raises(UserError, match="no instance '0aa' in its rows. Did you mean '0a'"):
@@ -121,6 +123,7 @@ def test_a_folder_s_own_code_is_not_imported_unless_a_config_of_the_reader_names
     assert all(one.passed for one in verdicts(foreign, "0a", mine=mine).values())
 
 
+@pytest.mark.slow
 def test_code_named_in_parameters_is_not_imported_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nested = {"name": "fakes:Noted", "label": "noted", "params": {"notes": str(tmp_path / "notes")}}
     folder = ran(tmp_path, methods=[nested], limit=1)

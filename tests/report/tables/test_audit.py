@@ -110,6 +110,7 @@ def test_a_sound_run_has_none(pair: pd.DataFrame) -> None:
     assert CLEAN in build_table("audit", pair, Context("demo")).notes
 
 
+@pytest.mark.slow
 def test_what_is_wrong_in_a_run_is_found_and_a_footnote_in_its_tables(pair: pd.DataFrame, make_row: Any) -> None:
     copied = pair[pair["method"] == "ours"].assign(method="theirs")
     short = pair[(pair["method"] == "click") & (pair["instance_id"] != "A1")].assign(method="short", boundary_iou=0.9)

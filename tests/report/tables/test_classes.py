@@ -58,6 +58,7 @@ def test_no_split_leaves_one_mean(rows: pd.DataFrame) -> None:
     assert [line[1] for line in lines] == ["all", "", ""]
 
 
+@pytest.mark.slow
 def test_a_class_that_only_some_methods_saw_is_seen_by_method(rows: pd.DataFrame) -> None:
     """The first method was trained on all classes and has no halves, or each has those of its own training."""
     none = rows.assign(seen=rows["seen"].astype(object).mask(rows["method"] == "ours", None))

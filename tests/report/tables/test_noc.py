@@ -66,6 +66,7 @@ def test_iou_by_click_has_a_line_a_click(four_clicks: pd.DataFrame) -> None:
     assert built.notes[0] == "toy, RITM: n = 3, failed 0."
 
 
+@pytest.mark.slow
 def test_a_sequence_that_broke_off_is_failed(four_clicks: pd.DataFrame, make_row: Any) -> None:
     cut = (four_clicks["instance_id"] == "B1") & (four_clicks["click_index"] > 2) & (four_clicks["method"] == "RITM")
     rows = pd.concat([four_clicks[~cut], pd.DataFrame([make_row("RITM", "B1", None, click_index=3, clicks=[{}] * 3)])])
@@ -75,6 +76,7 @@ def test_a_sequence_that_broke_off_is_failed(four_clicks: pd.DataFrame, make_row
     assert texts(build("iou_by_click", rows))[0][1] == "73.00"
 
 
+@pytest.mark.slow
 def test_missing_rows_blank_the_line(four_clicks: pd.DataFrame) -> None:
     rows = four_clicks[~((four_clicks["instance_id"] == "B1") & (four_clicks["method"] == "RITM"))]
     built = build("noc", rows)
@@ -132,6 +134,7 @@ def test_the_interval_of_clicks_is_in_clicks(four_clicks: pd.DataFrame) -> None:
     assert cell.value is None and cell.n == 3, "no share, for formats that machines read"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_images_do")
 def test_iou_by_click_says_its_intervals_where_asked(four_clicks: pd.DataFrame) -> None:
     built = build("iou_by_click", four_clicks, Context("demo", intervals=True))

@@ -45,6 +45,7 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     assert "toy, ours, people and ours, deepest: simulated less people's +30.00" in said and "(n = 3)" in said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_images_do")
 def test_the_interval_is_that_of_the_paired_means(rows: pd.DataFrame) -> None:
     first = build_table("people", rows, replace(CONTEXT, intervals=True)).body[0].cells

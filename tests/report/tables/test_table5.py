@@ -53,6 +53,7 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.body]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_images_do")
 def test_by_hand(rows: pd.DataFrame) -> None:
     built = build_table("table5", rows, CONTEXT)
@@ -83,6 +84,7 @@ def test_the_best_setting_of_a_data_set_is_strong(rows: pd.DataFrame) -> None:
     assert not any(cell.strong for row in body if row.quoted for cell in row.cells)
 
 
+@pytest.mark.slow
 def test_ours_without_text_is_a_line_without_text_and_gains_nothing_by_it(rows: pd.DataFrame) -> None:
     rows.loc[rows["method"] == "ours, 2+1", "text_rule"] = "none"
     built = build_table("table5", rows, CONTEXT)
@@ -110,6 +112,7 @@ def test_a_setting_that_nobody_has_is_said(rows: pd.DataFrame) -> None:
     assert "No method of this run was asked with: text, 2+1; no text, 2+1; no text, 1+1." in built.notes
 
 
+@pytest.mark.slow
 def test_a_network_that_refuses_the_clicks_says_so(rows: pd.DataFrame, make_row: Any) -> None:
     refused = [
         make_row("ours, 2+1", name, None, error="found 2 and 1", clicks=clicked("2+1"), click_index=3)
@@ -121,6 +124,7 @@ def test_a_network_that_refuses_the_clicks_says_so(rows: pd.DataFrame, make_row:
     assert sum("against" in note for note in built.notes) == 1
 
 
+@pytest.mark.slow
 def test_missing_rows_leave_no_mean(rows: pd.DataFrame) -> None:
     expected = {(name, "toy"): 3 if name == "ours, 1+0" else 2 for name in LABELS}
     built = build_table("table5", rows, Context("demo", labels=LABELS, expected_instances=expected))
