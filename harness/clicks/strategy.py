@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.masks.region import Region
 from harness.plugins.failures import DeviceLost, blamed, contained, described, is_device_lost
-from harness.plugins.parameters import ANY_OTHER, arguments, parameters_of
+from harness.plugins.parameters import arguments, with_defaults
 from harness.plugins.registry import entry, find
 from harness.structures import Click, Instance, Mask, Sample, UserError
 
@@ -164,9 +164,7 @@ def asks_for_pairs(name: str) -> bool:
 
 def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """A strategy's options as JSON values: those that are given, and the defaults of all others."""
-    taken = parameters_of(find("clicks", name)).items()
-    options = {key: default for key, (_, default) in taken if key != ANY_OTHER} | dict(given)
-    return dict(json.loads(json.dumps(options, default=str)))
+    return dict(json.loads(json.dumps(with_defaults(find("clicks", name), given), default=str)))
 
 
 def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:

@@ -225,8 +225,7 @@ def _check_looking(path: Path, config: RunConfig, methods: Sequence[MethodEntry]
             raise UserError(f"{asked}, and with clicks.max_clicks: 0; wanted a click.")
         cls = find("methods", method.name)
         # Whether there is a CLIP may depend on a parameter, such as SAM's `rankings`; the method is not built for that.
-        given = {key: default for key, (_, default) in parameters.parameters_of(cls).items()} | dict(method.params)
-        if not cls.has_clip(given):
+        if not cls.has_clip(parameters.with_defaults(cls, method.params)):
             raise UserError(
                 f"{asked} by the method's own CLIP, and {method.name} has none with these params. Give it a `text:` "
                 "of its own, or use a method with a CLIP: text_click with the saliency maskclip, or sam with clip or "

@@ -29,7 +29,7 @@ from harness.jobs.answers import (
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.jobs import Job, Shard, as_loaded
 from harness.jobs.listing import Listing, listing_of
-from harness.jobs.requirements import check_clicks, check_weights
+from harness.jobs.requirements import check_clicks_taken, check_weights
 from harness.masks.measure import Metric, metric
 from harness.plugins import files, parameters, registry
 from harness.plugins.code import code_of
@@ -50,7 +50,7 @@ def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
     """
     check_weights(config.methods, due)
     check_answers(config.methods)
-    check_clicks(config, due)
+    check_clicks_taken(config, due)
     listings = {
         name: listing_of(entry, config.limit, config.only.get(name, ()))
         for name, entry in ((label(entry), entry) for entry in config.datasets)

@@ -13,6 +13,7 @@ from harness.config.recipe import KnownRecipe, identified
 from harness.config.run_config import RunConfig
 from harness.messages import nearest
 from harness.plugins import files
+from harness.plugins.parameters import with_defaults
 from harness.plugins.registry import find
 from harness.plugins.vocabularies import names_in
 from harness.structures import UserError
@@ -80,7 +81,7 @@ def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = (
             _check_names(method, path)
 
 
-def check_clicks(config: RunConfig, due: Sequence[MethodEntry] = ()) -> None:
+def check_clicks_taken(config: RunConfig, due: Sequence[MethodEntry] = ()) -> None:
     """Refuse clicks for which a method's weights were not trained, before their first rows fail one by one.
 
     Args:
@@ -108,11 +109,10 @@ def check_clicks(config: RunConfig, due: Sequence[MethodEntry] = ()) -> None:
 
 
 def _clicks_taken(method: MethodEntry, due: bool) -> tuple[int, int] | None:
-    found: tuple[int, int] | None
-    if due and method.train is not None:
-        found = find("learners", method.train.learner.name).clicks_taken(method.train.learner.params)
-    else:
-        found = find("methods", method.name).clicks_taken(method.params)
+    """The numbers that a method's weights take or, if it is not trained yet, those that its learner will save."""
+    kind, plugin = ("learners", method.train.learner) if due and method.train else ("methods", method)
+    cls = find(kind, plugin.name)
+    found: tuple[int, int] | None = cls.clicks_taken(with_defaults(cls, plugin.params))
     return found
 
 

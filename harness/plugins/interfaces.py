@@ -432,7 +432,7 @@ class Learner(ABC):
         """The answer of `Method.clicks_taken` for the weights that it will save.
 
         Args:
-            params: The constructor's parameters that the recipe gives.
+            params: All parameters of the constructor, in JSON.
         """
         return None
 

@@ -94,6 +94,12 @@ def parameters_of(taker: Callable[..., Any]) -> Mapping[str, tuple[Any, Any]]:
     return MappingProxyType(named | others)  # Read-only, since the next caller gets the same.
 
 
+def with_defaults(taker: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that are given, and the defaults of all others."""
+    defaults = {key: default for key, (_, default) in parameters_of(taker).items() if key != ANY_OTHER}
+    return defaults | dict(given)
+
+
 def _annotation(wanted: Mapping[str, tuple[Any, Any]], key: str) -> Any:
     return wanted[key][0] if key in wanted else Any
 

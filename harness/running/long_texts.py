@@ -45,7 +45,7 @@ def texts_of(
 def without_words(
     config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset, listed: Mapping[str, Sequence[Listed]]
 ) -> int:
-    """How many of a data set's instances a method is asked for without words; arguments as those of `texts_of`.
+    """Count the instances of a data set for which a method gets no words. The arguments are those of `texts_of`.
 
     With the rule `none` nobody expects any, and a rule that looks at the pictures finds its words there: both give 0.
     """
@@ -89,7 +89,7 @@ def limits_of(kind: str, name: str, params: Mapping[str, Any]) -> Iterator[TextL
     # A saliency reads the text, too, and may read fewer words than the method: its limits are found in the same way.
     cls = registry.find(kind, name)
     taken = parameters.parameters_of(cls)
-    given = {key: default for key, (_, default) in taken.items()} | dict(params)
+    given = parameters.with_defaults(cls, params)
     for key, (annotation, _) in taken.items():
         nested = parameters.plugin_kind(annotation)
         if nested == "saliency" and given[key]:

@@ -12,7 +12,7 @@ import yaml
 
 from harness.config.parts import Plugin
 from harness.plugins import registry
-from harness.plugins.parameters import parameters_of
+from harness.plugins.parameters import with_defaults
 
 COUNTS = Path(__file__).with_suffix(".csv")
 
@@ -37,8 +37,7 @@ class Published:
 def published(entry: Plugin) -> Published | None:
     """The counts of a data set with these parameters: the first line of published_counts.csv that fits them."""
     # Defaults count as well: a config that leaves `split` out means the same as one that names the default.
-    defaults = {key: default for key, (_, default) in parameters_of(registry.find("datasets", entry.name)).items()}
-    given = defaults | entry.params
+    given = with_defaults(registry.find("datasets", entry.name), entry.params)
     for line in lines():
         wanted = dict(part.split("=", 1) for part in line["params"].split())
         if line["dataset"] == entry.name and all(given.get(key) == yaml.safe_load(wanted[key]) for key in wanted):

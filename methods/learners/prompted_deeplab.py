@@ -307,7 +307,7 @@ class PromptedDeepLabLearner(Learner):
     @classmethod
     def clicks_taken(cls, params: Mapping[str, Any]) -> tuple[int, int] | None:
         """A channel for each click."""
-        return params.get("positive_clicks", 1), params.get("negative_clicks", 0)
+        return params["positive_clicks"], params["negative_clicks"]
 
     def metadata(self) -> dict[str, str]:
         """The architecture, as JSON."""

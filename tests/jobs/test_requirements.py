@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from fakes import Steady
 from harness import UserError, places
 from harness.config.click_protocol import Clicks
 from harness.config.method_entry import MethodEntry
@@ -17,7 +19,7 @@ from harness.config.parts import Plugin, label
 from harness.config.recipe import identified
 from harness.config.run_config import RunConfig, load_run
 from harness.jobs.plan import planned
-from harness.jobs.requirements import check_clicks, check_weights, untrained
+from harness.jobs.requirements import check_clicks_taken, check_weights, untrained
 
 METHOD = MethodEntry(name="fakes:Steady", label="steady")
 
@@ -89,7 +91,7 @@ def checkpoint(tmp_path: Path, **about: str) -> None:
 def test_clicks_for_which_weights_are_not_trained_are_refused(name: str) -> None:
     weights = {"checkpoint": str(places.ROOT / "methods" / "weights" / f"scenes_{name}.safetensors")}
     method = MethodEntry(name=name, label="ours", params=weights)
-    check_clicks(config(method))
+    check_clicks_taken(config(method))
     two = Clicks(strategy="paper/v2", options={"positives": 1, "negatives": 1}, max_clicks=2)
     for clicks, found in (
         (Clicks(max_clicks=3), "1 positive and 0 negative clicks a round, 3 in all, by paper/v1"),
@@ -99,14 +101,33 @@ def test_clicks_for_which_weights_are_not_trained_are_refused(name: str) -> None
             planned(config(method.model_copy(update={"clicks": clicks})))
 
 
+class Two(Steady):
+    """A method whose weights take as many clicks as a parameter says."""
+
+    def __init__(self, clicks: int = 2) -> None:
+        self.clicks = clicks
+
+    @classmethod
+    def clicks_taken(cls, params: Mapping[str, Any]) -> tuple[int, int]:
+        return params["clicks"], 0
+
+
+def test_a_method_is_told_its_defaults_when_it_says_what_clicks_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.jobs.requirements.find", lambda *_: Two)
+    two = Clicks(strategy="paper/v2", options={"positives": 2}, max_clicks=2)
+    check_clicks_taken(config().model_copy(update={"clicks": two}))
+    with pytest.raises(UserError, match="trained for 2 positive and 0 negative clicks"):
+        check_clicks_taken(config())
+
+
 def test_clicks_are_held_against_a_recipe_before_it_is_trained(tmp_path: Path) -> None:
     learner = {"name": "prompted_deeplab", "params": {"positive_clicks": 2, "negative_clicks": 1}}
     options = {"positives": 2, "negatives": 1}
     method = trained(tmp_path, "ours", learner=learner)
     asked = method.model_copy(update={"clicks": Clicks(strategy="paper/v2", options=options, max_clicks=3)})
-    check_clicks(config(asked), [asked])
+    check_clicks_taken(config(asked), [asked])
     with pytest.raises(UserError, match="trained for 2 positive and 1 negative clicks, .* found 1 positive and 0"):
-        check_clicks(config(method), [method])
+        check_clicks_taken(config(method), [method])
 
 
 def due(*methods: MethodEntry) -> list[str]:
