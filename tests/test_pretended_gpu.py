@@ -32,7 +32,14 @@ def test_what_cuda_refuses_is_refused_and_what_it_takes_is_computed() -> None:
         found[0] = 1
         assert found.device.type == "cuda" and found[0].tolist() == [1.0] * 4
         assert (found * torch.tensor(2.0)).device.type == "cuda", "a number may lie on the CPU"
-        for wrong in (lambda: line(given), lambda: found + torch.rand(2, 4), lambda: given[found[:, :3] > 0]):
+        places = torch.tensor([1])
+        assert found[places].device.type == "cuda", "places may lie on the CPU"
+        for wrong in (
+            lambda: line(given),
+            lambda: found + torch.rand(2, 4),
+            lambda: given[found[:, :3] > 0],
+            lambda: found.index_select(0, places),
+        ):
             with pytest.raises(RuntimeError, match="tensors on the GPU .* and on the CPU"):
                 wrong()
         with pytest.raises(TypeError, match="cuda:0 device type tensor"):

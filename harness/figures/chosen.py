@@ -196,9 +196,9 @@ def _roles(dataset: str, lines: pd.DataFrame, final: FinalClicks, context: Conte
     asked = [str(name) for name in dict.fromkeys(lines["method"]) if with_text(str(name), final, context)]
     sams = players(SAM, lines, final, context)
     ours = players(OURS, lines, final, context)
-    texts = [*ours, *(name for name in asked if name not in (*ours, *sams))]
+    texts = [*(name for name in ours if name in asked), *(name for name in asked if name not in (*ours, *sams))]
     return Roles(
-        entry([name for name in texts if name in asked], ("single", "confidence")),
+        entry(texts, ("single", "confidence")),
         entry(players(CLICK, lines, final, context), ("single",)),
         entry(sams, ("confidence", "single")),
     )

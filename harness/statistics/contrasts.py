@@ -35,11 +35,11 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str = "iou", same_clicks: b
     # Not the later clicks: where they follow the masks, they are equal only on instances on which both methods happened
     # to make the same mistake, and a mean over these alone would say that the methods hardly differ.
     asked = ["key", *(name for name in _RULE if name in a and name in b)]
-    halves = [name for name in ("seen",) if name in a and name in b]
-    wanted = [*on, "score", *asked, *halves]
+    wanted = [*on, "score", *asked, *(["seen"] if "seen" in a and "seen" in b else [])]
     pairs = frames[0].merge(frames[1][wanted], on=on, suffixes=("", "_b"), validate="one_to_one")
     pairs = pairs.assign(gain=pairs["score"] - pairs["score_b"])
-    pairs = pairs.assign(**{name: seen_alike(pairs[name], pairs[f"{name}_b"]) for name in halves})
+    if "seen_b" in pairs:
+        pairs["seen"] = seen_alike(pairs["seen"], pairs["seen_b"])
     alike = pd.Series(True, index=pairs.index)
     for name in asked if same_clicks else ():
         ours, theirs = pairs[name].astype(object), pairs[f"{name}_b"].astype(object)

@@ -22,8 +22,11 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 GPU = torch.device("cuda", 0)
 
-MIXED = ("aten::copy_", "aten::_to_copy", "aten::index", "aten::_pack_padded_sequence")
-"""The beginnings of the names of operations that take tensors of both devices."""
+INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+"""`x[places]` and `x[places] = y`: a tensor of the GPU takes places of the CPU, and not the other way round."""
+
+MIXED = {*INDEXED, "aten::copy_", "aten::_to_copy", "aten::_pack_padded_sequence"}
+"""Operations that take tensors of both devices."""
 
 
 class OnGpu(Tensor):
@@ -75,20 +78,22 @@ def _computed(operation: Any, given: Any, named: Any) -> Any:
     lands = bool(wrapped)
     if named.get("device") is not None:
         lands = named["device"].type == "cuda"
-    elif name.startswith(MIXED) and tensors:
+    elif name in MIXED:
         lands = isinstance(tensors[0], OnGpu)
+    if not lands:
+        return found
     # An operation in place returns its argument: the wrapper that is known already must come out again.
     known = {id(one.held): one for one in wrapped}
     if name == "aten::_pack_padded_sequence":
         return _on_gpu(found[0], known), found[1]  # The sizes of its batches stay on the CPU.
-    return tree_map(lambda one: known.get(id(one), one) if not lands else _on_gpu(one, known), found)
+    return tree_map(lambda one: _on_gpu(one, known), found)
 
 
 def _check(name: str, tensors: list[Tensor], wrapped: list[OnGpu]) -> None:
     """Refuse tensors of both devices. A number (a tensor without dimensions) is taken from either, as by CUDA."""
     others = [one for one in tensors if not isinstance(one, OnGpu) and one.dim()]
-    indexed = name.startswith("aten::index") and not isinstance(tensors[0], OnGpu)
-    if wrapped and others and (indexed or not name.startswith(MIXED)):
+    indexed = name in INDEXED and not isinstance(tensors[0], OnGpu)
+    if wrapped and others and (indexed or name not in MIXED):
         shapes = [[tuple(one.shape) for one in some] for some in (wrapped, others)]
         raise RuntimeError(f"{name}: tensors on the GPU {shapes[0]} and on the CPU {shapes[1]}")
 
