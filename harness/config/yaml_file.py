@@ -23,8 +23,14 @@ DIGITS = 1000
 class _Loader(yaml.SafeLoader):
     """YAML without repeated keys (plain YAML silently drops the first of two), in which every text is Unicode.
 
-    Both are checked while reading, where the line is still known for the message.
+    An alias within what it stands for is refused too. All are checked while reading, where the line is still known for
+    the message.
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        # Each list and mapping is built whole before the next one: only then does PyYAML refuse `a: &a [*a]`.
+        self.deep_construct = True
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)

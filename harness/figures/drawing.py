@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -62,8 +63,14 @@ def file_name(name: str) -> str:
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure in every format; dates are left out, so that files differ only where pictures do."""
-    paths = [folder / f"{file_name(name)}.{suffix}" for suffix in FORMATS]
+    """Write a figure in every format; dates are left out, so that files differ only where pictures do.
+
+    The figures of the data sets "a b" and "a-b" would have one file: the second gets a number.
+    """
+    stem = file_name(name)
+    numbered = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+    free = next(one for one in numbered if not (folder / f"{one}.{FORMATS[0]}").exists())
+    paths = [folder / f"{free}.{suffix}" for suffix in FORMATS]
     for path in paths:
         write(figure, path)
     return paths

@@ -20,6 +20,8 @@ from harness.structures import UserError
         ("<<: 5", "expected a mapping"),
         ("<<: [{a: 1}, 5]", "expected a mapping"),
         ("a: 1\na: 2", "found 'a' twice"),
+        ("run: x\nmethods: &all [*all]", "recursive node at line 2, column 10"),
+        ("run: &own {name: *own}", "recursive node at line 1, column 6"),
         (r'run: "caf\uDCE9"', r"found 'caf\\udce9', which is no Unicode"),
     ],
 )

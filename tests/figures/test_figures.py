@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from harness import Instance, Sample, UserError
 from harness.config.run_config import RunConfig
@@ -125,6 +126,12 @@ def test_figures_are_the_same_bytes_twice_whatever_their_names_hold(sliced: pd.D
     assert [path.suffix for path in written[0]] == [".pdf", ".png"]
     assert all(path.parent == tmp_path / "a" for path in written[0]), "a label must not choose the folder"
     assert [path.read_bytes() for path in written[0]] == [path.read_bytes() for path in written[1]]
+
+
+def test_data_sets_whose_names_differ_in_a_sign_have_a_file_each(tmp_path: Path) -> None:
+    with style():
+        paths = [save(Figure(), tmp_path, f"size_{dataset}") for dataset in ("a b", "a-b", "a/b")]
+    assert [path.name for _, path in paths] == ["size_a-b.png", "size_a-b-2.png", "size_a-b-3.png"]
 
 
 @pytest.mark.slow
