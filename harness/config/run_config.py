@@ -82,7 +82,7 @@ class RunConfig(Model):
         methods: The methods.
         clicks: The click protocol.
         text: The rule for a prompt's words.
-        metrics: The metrics of each mask, from harness/masks/metrics.py.
+        metrics: The metrics of each mask, from harness/masks/metrics.py; `iou` is one of them.
         tables: The tables that are printed at the end and written to the run's report.
         effort: Seconds for a click and for a word, for the table `effort`.
         workers: The workers: their number, resources and units of work.
@@ -234,7 +234,7 @@ def _check_looking(path: Path, config: RunConfig, methods: Sequence[MethodEntry]
 
 
 def check_metrics(path: Path | str, metrics: Sequence[str]) -> None:
-    """Refuse unknown metrics, and two with one column's name; `path` begins the message.
+    """Refuse unknown metrics, two with one column's name, and a list without IoU; `path` begins the message.
 
     Raises:
         UserError: At the first mistake.
@@ -248,6 +248,11 @@ def check_metrics(path: Path | str, metrics: Sequence[str]) -> None:
         if column in columns:
             raise UserError(f"{where}: its column '{column}' is {columns[column]}. Rename one of them.")
         columns[column] = f"that of metrics[{index}], too"
+    if "iou" not in columns:
+        raise UserError(
+            f"{path}, metrics: found {', '.join(metrics) or 'none'}; wanted 'iou' among them. Ranks, clicks to a target "
+            "and charts are of the IoU. Add it."
+        )
 
 
 def _check_labels(path: Path, key: str, entries: Sequence[Plugin]) -> None:

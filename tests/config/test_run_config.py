@@ -139,6 +139,8 @@ methods: [{name: click_only, params: {checkpoint: a}}]
         ({"methods": ["click_only"]}, r"methods\[0\]: found 'click_only'; wanted a mapping"),
         ({"methods": []}, r"methods: found \[\]; wanted at least one"),
         ({"methods": [{"label": "x"}]}, r"methods\[0\]\.name: found nothing; wanted a value"),
+        ({"metrics": ["boundary_iou"]}, r"metrics: found boundary_iou; wanted 'iou' among them"),
+        ({"metrics": []}, r"metrics: found none; wanted 'iou' among them"),
         ({"metrics": "iou"}, r"metrics: found 'iou'; wanted a list"),
         ({"metrics": ["iou", "iuo"]}, r"metrics\[1\]: no metric 'iuo'\. Did you mean 'iou'\?"),
         ({"clicks": {"strategy": "paper/v0"}}, r"clicks\.strategy: no click rule 'paper/v0'\. Did you mean 'paper/v"),
