@@ -50,7 +50,7 @@ class Folder:
         """The folder of a path or a URI: `runs`, `s3://bucket/prefix`, `s3://bucket/prefix?endpoint_override=localhost:9000`.
 
         Raises:
-            UserError: pyarrow knows no such file system, or the path is no Unicode.
+            UserError: pyarrow knows no such file system, a bucket has no name, or the path is no Unicode.
         """
         if (said := readable(str(place))) != str(place):
             raise UserError(f"{said}: a path that is no Unicode, such as one in Latin-1. Rename the folder.")
@@ -59,6 +59,8 @@ class Folder:
             return cls(fs.LocalFileSystem(), str(Path(place).expanduser().absolute()))
         try:
             system, path = fs.FileSystem.from_uri(str(place))
+            if not path:
+                raise ValueError("no bucket is named")
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(
                 f"{place}: {reason(error).rstrip('.')}. Wanted a folder, or a bucket as s3://bucket/prefix or gs://bucket/prefix."

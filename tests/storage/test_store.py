@@ -513,9 +513,10 @@ def test_a_place_on_a_disk(place: str, shown: str, tmp_path: Path) -> None:
     assert str(found) == shown.format(**names) and found.local == Path(str(found))
 
 
-def test_a_place_that_nobody_knows_is_a_message() -> None:
-    with pytest.raises(UserError, match=r"ftp://host/runs: .* Wanted a folder, or a bucket as s3://"):
-        Folder.at("ftp://host/runs")
+@pytest.mark.parametrize("place", ["ftp://host/runs", "s3://", "gs://"])
+def test_a_place_that_nobody_knows_is_a_message(place: str) -> None:
+    with pytest.raises(UserError, match=rf"^{place}: .* Wanted a folder, or a bucket as s3://"):
+        Folder.at(place)
 
 
 def test_where_runs_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
