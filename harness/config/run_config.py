@@ -249,9 +249,9 @@ def check_metrics(path: Path | str, metrics: Sequence[str]) -> None:
             raise UserError(f"{where}: its column '{column}' is {columns[column]}. Rename one of them.")
         columns[column] = f"that of metrics[{index}], too"
     if "iou" not in columns:
+        found = ", ".join(metrics) or "none"
         raise UserError(
-            f"{path}, metrics: found {', '.join(metrics) or 'none'}; wanted 'iou' among them. Ranks, clicks to a target "
-            "and charts are of the IoU. Add it."
+            f"{path}, metrics: found {found}; wanted 'iou' among them. Ranks, clicks to a target and charts are of it."
         )
 
 
