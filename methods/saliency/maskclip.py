@@ -33,6 +33,7 @@ from harness.structures import Click, Image, UserError
 from ..shared.around_click import fits_at
 from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
 from ..shared.clip_maps import (
+    Last,
     alike_together,
     aside,
     contrasted,
@@ -125,6 +126,7 @@ class MaskClip(Saliency):
         self.stream = own_stream(self.device)
         self.image_encodings = 0
         self.texts = TextVectors(self.clip, self.templates)
+        self._others = Last[Float32[Tensor, "n h w"]]()
         self._positions: dict[tuple[int, int], Float32[Tensor, "tokens width"]] = {}
         _check_tower(self.clip.module.visual)
 
@@ -199,7 +201,8 @@ class MaskClip(Saliency):
         # `scores[[0, 1, 2], places]` one text for each of three images.
         asked = torch.arange(len(texts), device=self.device) if len(images) > 1 else 0
         score = upsampled(scores[asked, places], size)
-        others = log_sum_exp(scores[:, :known], size) if known else None
+        asking = tuple(images), vocabulary
+        others = self._others.get(asking, lambda: log_sum_exp(scores[:, :known], size)) if known else None
         return min_max(contrasted(score, others, places, known))
 
     def input_size(self, image: Image) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,26 @@ def alike_together(keys: Sequence[K], compute: Callable[[K, Sequence[int]], Iter
             some = own[start : start + IMAGES_AT_ONCE]
             found |= zip(some, compute(key, some), strict=True)
     return [found[place] for place in range(len(keys))]
+
+
+class Last(Generic[T]):
+    """Remembers the last result of a computation.
+
+    A worker asks about one image after the other, and about the many objects of a large image in several calls. The
+    softmax's normaliser over the vocabulary is the same in all of them, and takes longer than the maps themselves. Only
+    one is kept, since it has the image's size.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[Any, T] | None = None
+
+    def get(self, key: Any, compute: Callable[[], T]) -> T:
+        """The result for a key: the one that is kept, or else `compute()`, which is then kept."""
+        # Key and result are replaced together, so that another thread never sees one with the other's.
+        kept = self._kept
+        if kept is None or kept[0] != key:
+            self._kept = kept = key, compute()
+        return kept[1]
 
 
 def own_stream(device: torch.device) -> torch.cuda.Stream | None:

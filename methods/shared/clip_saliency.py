@@ -25,7 +25,7 @@ from harness.plugins.interfaces import Saliency, TextLimit
 from harness.structures import Image
 
 from .channels import IMAGENET_MEAN, IMAGENET_STD
-from .clip_maps import alike_together, aside, contrasted, log_sum_exp, min_max, normalised, own_stream
+from .clip_maps import Last, alike_together, aside, contrasted, log_sum_exp, min_max, normalised, own_stream
 from .clip_texts import LONGEST, Templates, TextVectors, sentences
 from .clip_tokens import clip_text_limit
 from .open_clip_model import load_clip
@@ -85,6 +85,7 @@ class ClipSaliency(Saliency):
         self.stream = own_stream(self.device)
         self.image_encodings = 0
         self.texts = TextVectors(self.clip, self.templates)
+        self._others = Last[tuple[Float32[Tensor, "n 1 1 1"], Float32[Tensor, "n h w"]]]()
 
     @property
     def text_encodings(self) -> int:
@@ -169,15 +170,21 @@ class ClipSaliency(Saliency):
         if not (self.softmax and vocabulary):
             return min_max(self._stretched(own.clamp(min=0), size))
         names = tuple(dict.fromkeys(vocabulary))
+        unit, known = self._others.get((tuple(images), names), lambda: self._normaliser(kept, names, size))
+        places = [names.index(text) if text in names else len(names) for text in texts]
+        return min_max(contrasted(self._stretched(own / unit[:, 0], size), known, places, len(names)))
+
+    def _normaliser(
+        self, kept: Float[Tensor, "n ..."], names: Sequence[str], size: tuple[int, int]
+    ) -> tuple[Float32[Tensor, "n 1 1 1"], Float32[Tensor, "n h w"]]:
+        """The evidence that counts as 1, and the softmax's normaliser over the names."""
         others = self.evidence(kept, self._vectors(names)[:, None]).transpose(0, 1)
         # Evidence has no unit. One CLIP's may lie between -3 and 3, another's between -0.01 and 0.01; with the same
         # temperature the first softmax would be sharp and the second flat. So the vocabulary's largest evidence in the
         # image counts as 1.
         unit = others.abs().amax((1, 2, 3), keepdim=True) * self.temperature
         unit = torch.where(unit > 0, unit, 1)
-        known = log_sum_exp(others / unit, size)
-        places = [names.index(text) if text in names else len(names) for text in texts]
-        return min_max(contrasted(self._stretched(own / unit[:, 0], size), known, places, len(names)))
+        return unit, log_sum_exp(others / unit, size)
 
     def _stretched(self, evidence: Float32[Tensor, "n gh gw"], size: tuple[int, int]) -> Float32[Tensor, "n h w"]:
         return F.interpolate(evidence[:, None], size, mode=self.interpolation, align_corners=False)[:, 0]

@@ -81,6 +81,19 @@ def test_with_contrast_a_map_is_the_texts_share_among_the_names(monkeypatch: pyt
     np.testing.assert_allclose(saliency.maps(features, ["car"], ()), plain, atol=1e-5)
 
 
+def test_the_names_evidence_is_computed_once_for_the_objects_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_clips.small(monkeypatch, "vit")
+    saliency = Gradcam("toy", contrast="softmax", device="cpu")
+    first, second = saliency.features([picture(40, 60), picture(40, 60)[::-1].copy()])
+    counts: list[int] = []
+    evidence = saliency.evidence
+    monkeypatch.setattr(saliency, "evidence", lambda kept, texts: counts.append(len(texts)) or evidence(kept, texts))
+    found = [saliency.maps(one, [text], VOCABULARY) for one, text in ((first, "car"), (first, "lamp"), (second, "car"))]
+    assert counts == [1, 3, 1, 1, 3]
+    np.testing.assert_allclose(found[1], saliency.maps(first, ["lamp"], VOCABULARY), atol=1e-5)
+    assert not np.allclose(found[0], found[2])
+
+
 def test_a_map_without_evidence_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     small_clips.small(monkeypatch, "vit")
     saliency = Chefer("toy", device="cpu")

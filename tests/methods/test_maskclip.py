@@ -413,6 +413,21 @@ def test_the_positional_embedding_is_resized_once_a_grid(build: Build, monkeypat
     assert grids == [(4, 6), (6, 4)]
 
 
+def test_the_vocabularys_normaliser_is_computed_once_for_the_objects_of_an_image(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saliency = build("vit")
+    first, second = saliency.features([picture(32, 48, 0), picture(32, 48, 1)])
+    asked = [(first, "car", VOCABULARY), (first, "lamp", VOCABULARY), (second, "car", VOCABULARY)]
+    asked += [(first, "car", VOCABULARY), (first, "car", VOCABULARY[:2])]
+    alone = [build("vit").maps(seen, [text], names) for seen, text, names in asked]
+    computed: list[int] = []
+    monkeypatch.setattr(maskclip, "log_sum_exp", lambda *both: computed.append(1) or log_sum_exp(*both))
+    np.testing.assert_array_equal([saliency.maps(seen, [text], names) for seen, text, names in asked], alone)
+    assert len(computed) == 4  # "lamp" needs none of its own
+    assert not np.allclose(alone[0], alone[2]) and not np.allclose(alone[0], alone[4])
+
+
 def test_the_registry_knows_it() -> None:
     assert find("saliency", "maskclip").__name__ == "MaskClip"
 
