@@ -103,8 +103,8 @@ class TextClick(PromptedDeepLab):
         self, state: EncodedImage, clicks: Sequence[Click], texts: Sequence[str]
     ) -> Float32[np.ndarray, "n k"]:
         """As `Method.text_fits`, by the saliency's CLIP, from the features of the map: without another pass."""
-        assert self.saliency is not None
-        return self.saliency.text_fits(state.features, clicks, texts)
+        assert self.saliency is not None and state.maps is not None
+        return self.saliency.text_fits(state.maps.features, clicks, texts)
 
     @classmethod
     def has_clip(cls, params: Mapping[str, Any]) -> bool:

@@ -31,7 +31,7 @@ from harness.structures import Click, Image, Masks, Prediction, Prompt, UserErro
 from .clicks_inside import check_clicks
 from .clip_tokens import clip_text_limit
 from .ranking import ClipRanking
-from .saliency_ranking import saliency_scores, text_maps
+from .saliency_ranking import TextMaps, saliency_scores, text_maps
 from .texts import required_text
 
 Ranking = Literal["confidence", "clip", "saliency"]
@@ -92,7 +92,7 @@ class EncodedImage:
         image: The image, of which the CLIP ranking takes crops.
         size: (h, w) of the image.
         features: The network's features of the image.
-        seen: The saliency's features of the image; None without a ranking by saliency.
+        seen: The saliency's maps of the image; None without a ranking by saliency.
         patches: Computes the ranking CLIP's patches of the image, once, at its first call; None without that CLIP.
     """
 
@@ -169,10 +169,9 @@ class MultiMask(Method):
     def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
         """Encode the images one by one; larger batches are no faster, even on a GPU."""
         self.image_encodings += len(images)
-        seen = self.saliency.features(images) if self.saliency else [None] * len(images)
         return [
             EncodedImage(image, image.shape[:2], self.network.features(image), one, self._patches(image))
-            for image, one in zip(images, seen, strict=True)
+            for image, one in zip(images, text_maps(self.saliency, images), strict=True)
         ]
 
     def _patches(self, image: Image) -> Callable[[], Any] | None:
@@ -214,7 +213,8 @@ class MultiMask(Method):
         """
         if self.saliency is None:
             return None
-        return text_maps(self.saliency, state.seen, state.size, [prompt], [required_text(prompt, self.name)])[0]
+        seen: TextMaps = state.seen
+        return seen.of([prompt], [required_text(prompt, self.name)])[0]
 
     @torch.inference_mode()
     def text_fits(
@@ -222,7 +222,7 @@ class MultiMask(Method):
     ) -> Float32[np.ndarray, "n k"]:
         """See `Method.text_fits`: by the saliency that ranks or, without one, by the patches of the CLIP that ranks."""
         if self.saliency is not None:
-            return self.saliency.text_fits(state.seen, clicks, texts)
+            return self.saliency.text_fits(state.seen.features, clicks, texts)
         if state.patches is None or self.clip is None:
             raise ValueError(NO_CLIP.format(f"{self.name} without a ranking by clip or saliency"))
         return self.clip.text_fits(state.patches(), state.size, clicks, texts)
@@ -337,8 +337,8 @@ class MultiMask(Method):
         return [part.tolist() for part in np.split(found, ends)]
 
     def _salience(self, state: EncodedImage, prompts: Sequence[Prompt], masks: Sequence[Masks]) -> list[list[float]]:
-        assert self.saliency is not None
-        maps = text_maps(self.saliency, state.seen, state.size, prompts, [str(prompt.text) for prompt in prompts])
+        seen: TextMaps = state.seen
+        maps = seen.of(prompts, [str(prompt.text) for prompt in prompts])
         return [saliency_scores(salient, candidates) for salient, candidates in zip(maps, masks, strict=True)]
 
 

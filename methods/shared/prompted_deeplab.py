@@ -27,7 +27,7 @@ from .channels import Channels, click_channels, clicks_taken, image_channels, sa
 from .checkpoints import misfits, read_trained_here
 from .clicks_inside import check_clicks
 from .device import chosen_device
-from .saliency_ranking import text_maps
+from .saliency_ranking import TextMaps, text_maps
 from .texts import required_text
 
 AUXILIARY = "auxiliary."
@@ -101,12 +101,12 @@ class EncodedImage:
     Attributes:
         size: (h, w) of the image.
         pixels: The RGB channels at the network's size.
-        features: The saliency's features of the image; None without text.
+        maps: The saliency's maps of the image; None without text.
     """
 
     size: tuple[int, int]
     pixels: Tensor
-    features: Any
+    maps: TextMaps | None
 
 
 class PromptedDeepLab(Method):
@@ -147,13 +147,11 @@ class PromptedDeepLab(Method):
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
         """Resize each image and compute its saliency features."""
-        features = self.saliency.features(images) if self.saliency else [None] * len(images)
-        return [self._encoded(image, found) for image, found in zip(images, features, strict=True)]
+        return [self._encoded(*one) for one in zip(images, text_maps(self.saliency, images), strict=True)]
 
-    def _encoded(self, image: Image, features: Any) -> EncodedImage:
+    def _encoded(self, image: Image, maps: TextMaps | None) -> EncodedImage:
         size = (image.shape[0], image.shape[1])
-        pixels = image_channels(image, self.architecture.channels.input_size(size), self.device)
-        return EncodedImage(size, pixels, features)
+        return EncodedImage(size, image_channels(image, self.architecture.channels.input_size(size), self.device), maps)
 
     @torch.inference_mode()
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
@@ -198,9 +196,8 @@ class PromptedDeepLab(Method):
 
     def _saliency(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Float32[np.ndarray, "n h w"]:
         """A map for each prompt."""
-        assert self.saliency is not None
-        texts = [required_text(prompt, "text_click") for prompt in prompts]
-        return np.stack(text_maps(self.saliency, state.features, state.size, prompts, texts))
+        assert state.maps is not None
+        return np.stack(state.maps.of(prompts, [required_text(prompt, "text_click") for prompt in prompts]))
 
 
 def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:

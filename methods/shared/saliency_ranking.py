@@ -13,33 +13,58 @@ import numpy as np
 from jaxtyping import Float32
 
 from harness.plugins.interfaces import Saliency, checked_maps
-from harness.structures import Mask, Masks, Prompt
+from harness.structures import Image, Mask, Masks, Prompt
 
 from .ranking import EMPTY
 
+KEPT_PX = 2**24
+"""The most pixels of maps that stay for an image: 64 MiB, or the maps of 54 texts on one of 480 x 640."""
 
-def text_maps(
-    saliency: Saliency, features: Any, size: tuple[int, int], prompts: Sequence[Prompt], texts: Sequence[str]
-) -> list[Float32[np.ndarray, "h w"]]:
-    """A map for each prompt of an image of (h, w); prompts with the same text and vocabulary share one.
+
+class TextMaps:
+    """The maps of the texts that prompts on one image name.
+
+    Prompts with the same text and vocabulary share a map, also over several calls: clicks of later rounds, and metrics
+    of the maps, ask for the same texts again. Maps stay up to `KEPT_PX` pixels; beyond it they are made anew.
 
     Args:
         saliency: The saliency.
         features: Its features of the image.
         size: (h, w) of the image.
-        prompts: The prompts, for their vocabularies.
-        texts: The prompts' texts.
-
-    Raises:
-        ValueError: The saliency returned something other than such maps.
     """
-    wanted = [(prompt.vocabulary, text) for prompt, text in zip(prompts, texts, strict=True)]
-    found: dict[tuple[tuple[str, ...], str], Float32[np.ndarray, "h w"]] = {}
-    for vocabulary in dict.fromkeys(names for names, _ in wanted):
-        own = list(dict.fromkeys(text for names, text in wanted if names == vocabulary))
-        maps = checked_maps(saliency, saliency.maps(features, own, vocabulary), len(own), size)
-        found |= {(vocabulary, text): one for text, one in zip(own, maps, strict=True)}
-    return [found[key] for key in wanted]
+
+    def __init__(self, saliency: Saliency, features: Any, size: tuple[int, int]) -> None:
+        self.saliency, self.features, self.size = saliency, features, size
+        self._kept: dict[tuple[tuple[str, ...], str], Float32[np.ndarray, "h w"]] = {}
+
+    def of(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[Float32[np.ndarray, "h w"]]:
+        """A map for each prompt, of its text and its vocabulary.
+
+        Raises:
+            ValueError: The saliency returned something other than such maps.
+        """
+        wanted = [(prompt.vocabulary, text) for prompt, text in zip(prompts, texts, strict=True)]
+        new: dict[tuple[tuple[str, ...], str], Float32[np.ndarray, "h w"]] = {}
+        for vocabulary in dict.fromkeys(names for names, _ in wanted):
+            asked = dict.fromkeys(text for names, text in wanted if names == vocabulary)
+            own = [text for text in asked if (vocabulary, text) not in self._kept]
+            if own:
+                maps = self.saliency.maps(self.features, own, vocabulary)
+                checked = checked_maps(self.saliency, maps, len(own), self.size)
+                new |= {(vocabulary, text): one for text, one in zip(own, checked, strict=True)}
+        found = self._kept | new
+        if len(found) * self.size[0] * self.size[1] <= KEPT_PX:
+            # Copies, since a saliency may write its next maps into the same array.
+            self._kept |= {key: one.copy() for key, one in new.items()}
+        return [found[key] for key in wanted]
+
+
+def text_maps(saliency: Saliency | None, images: Sequence[Image]) -> list[TextMaps | None]:
+    """Each image's maps, of which only the features are computed at once; None without a saliency."""
+    if saliency is None:
+        return [None] * len(images)
+    features = saliency.features(images)
+    return [TextMaps(saliency, one, image.shape[:2]) for one, image in zip(features, images, strict=True)]
 
 
 def saliency_scores(salient: Float32[np.ndarray, "h w"], masks: Masks) -> list[float]:

@@ -12,7 +12,7 @@ from harness.datasets.scenes.scenes import Scenes
 from harness.methods.saliency.maskclip import MaskClip
 from harness.methods.sam.sam import Sam
 from harness.methods.shared.ranking import EMPTY
-from harness.methods.shared.saliency_ranking import inside_outside, saliency_scores, text_maps
+from harness.methods.shared.saliency_ranking import TextMaps, inside_outside, saliency_scores
 
 from harness.evaluation.scoring import choices
 from harness.plugins import parameters
@@ -68,10 +68,23 @@ def test_a_mask_that_leaves_out_half_of_what_is_salient_is_worse() -> None:
 def test_prompts_of_one_text_and_vocabulary_share_a_map() -> None:
     saliency = ByText()
     prompts = [Prompt((Click(0, 0),), vocabulary=names) for names in (("a",), ("a",), ("b",), ("a",))]
-    found = text_maps(saliency, (4, 6), (4, 6), prompts, ["0.5", "0.25", "0.5", "0.5"])
+    maps = TextMaps(saliency, (4, 6), (4, 6))
+    found = maps.of(prompts, ["0.5", "0.25", "0.5", "0.5"])
     assert saliency.asked == [(("0.5", "0.25"), ("a",)), (("0.5",), ("b",))]
     assert [float(one.max()) for one in found] == [0.5, 0.25, 0.5, 0.5]
     assert found[0] is found[3]
+    again = maps.of([*prompts, prompts[2]], ["0.5", "0.75", "0.5", "0.5", "0.25"])
+    assert saliency.asked[2:] == [(("0.75",), ("a",)), (("0.25",), ("b",))]
+    assert [float(one.max()) for one in again] == [0.5, 0.75, 0.5, 0.5, 0.25]
+
+
+def test_maps_stay_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.methods.shared.saliency_ranking.KEPT_PX", 2 * 4 * 6)
+    saliency = ByText()
+    maps, prompt = TextMaps(saliency, (4, 6), (4, 6)), Prompt((Click(0, 0),))
+    for texts in (["0.25"], ["0.5"], ["0.75"], ["0.5", "0.75"]):
+        assert [float(one.max()) for one in maps.of([prompt] * len(texts), texts)] == [float(one) for one in texts]
+    assert [texts for texts, _ in saliency.asked] == [("0.25",), ("0.5",), ("0.75",), ("0.75",)]
 
 
 def prompts_of(sample: Any) -> list[Prompt]:
