@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,11 +52,13 @@ class SeenImage:
         features: The image tower's result: its maps with their padding, and the maps' positions.
         shown: (h, w) at which the tower saw the image, whose shorter side is 800 pixels as published.
         size: (h, w) of the image.
+        found: Text -> its boxes, for the texts that were asked for so far.
     """
 
     features: tuple[list[tuple[Tensor, Tensor]], list[Tensor]]
     shown: tuple[int, int]
     size: tuple[int, int]
+    found: dict[str, Boxes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,16 +150,15 @@ class Detector:
 
     @in_float32
     def boxes(self, image: SeenImage, texts: Sequence[str]) -> dict[str, Boxes]:
-        """The boxes of each of some distinct texts; a text's answer does not depend on the others."""
-        ids = {text: self._pieces(text) for text in texts}
-        found: dict[str, Boxes] = {}
+        """Each text's boxes, which are computed once for an image; they do not depend on the other texts."""
+        ids = {text: self._pieces(text) for text in texts if text not in image.found}
         # Texts with equally many pieces need no padding, so each has exactly the answer that it would have alone.
-        for _, alike in groupby(sorted(texts, key=lambda text: len(ids[text])), key=lambda text: len(ids[text])):
+        for _, alike in groupby(sorted(ids, key=lambda text: len(ids[text])), key=lambda text: len(ids[text])):
             some = list(alike)
             for start in range(0, len(some), self.texts_per_batch):
                 batch = some[start : start + self.texts_per_batch]
-                found |= zip(batch, self._found(image, [ids[text] for text in batch]), strict=True)
-        return found
+                image.found.update(zip(batch, self._found(image, [ids[text] for text in batch]), strict=True))
+        return {text: image.found[text] for text in texts}
 
     def _found(self, image: SeenImage, ids: Sequence[Sequence[int]]) -> Iterator[Boxes]:
         self.handed.image = image

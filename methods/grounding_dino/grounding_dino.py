@@ -102,7 +102,7 @@ class GroundingDino(MultiMask):
 
     def _answers(self, state: EncodedImage, prompts: Sequence[Prompt]) -> list[Answer]:
         texts = [required_text(prompt, self.name) for prompt in prompts]
-        found = self.detector.boxes(state.seen, list(dict.fromkeys(texts)))
+        found = self.detector.boxes(state.seen, texts)
         taken = [chosen(found[text], one.clicks, self.box_threshold) for text, one in zip(texts, prompts, strict=True)]
         boxes = {place: box for place, box in enumerate(taken) if box is not None}
         answers: dict[int, Answer] = {}

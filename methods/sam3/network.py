@@ -33,6 +33,9 @@ LONGEST = 32
 TEXTS_KEPT = 1024
 """Texts whose reading is remembered."""
 
+KEPT_PX = 2**28
+"""The most pixels of instances' masks, a byte each, that stay for an image after a call."""
+
 
 @dataclass(frozen=True, eq=False)
 class Instances:
@@ -57,7 +60,7 @@ class SeenImage:
     Attributes:
         maps: The detector's feature maps and their positions.
         embeddings: The tracker's feature maps, from fine to coarse.
-        found: Text -> its instances, for the texts that were asked for so far.
+        found: Text -> its instances, for the texts that were asked for so far, up to `KEPT_PX` pixels of masks.
     """
 
     maps: tuple[Sequence[Tensor], Sequence[Tensor]]
@@ -154,7 +157,7 @@ class Sam3Network(Network):
         return F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
     def instances(self, image: SeenImage, size: tuple[int, int], texts: Sequence[str]) -> dict[str, Instances]:
-        """Each text's instances in an image of (h, w); each text is computed once for an image.
+        """Each text's instances in an image of (h, w); each text is computed once for an image, as long as it is kept.
 
         Raises:
             ValueError: A text is longer than SAM 3 reads.
@@ -164,7 +167,10 @@ class Sam3Network(Network):
         for start in range(0, len(new), self.texts_per_batch):
             some = slice(start, start + self.texts_per_batch)
             image.found.update(zip(new[some], self._detected(image, size, readings[some]), strict=True))
-        return {text: image.found[text] for text in texts}
+        found = {text: image.found[text] for text in texts}
+        if sum(one.masks.size for one in image.found.values()) > KEPT_PX:
+            image.found.clear()
+        return found
 
     def _detected(
         self, image: SeenImage, size: tuple[int, int], readings: Sequence[tuple[Tensor, Tensor]]

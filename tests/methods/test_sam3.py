@@ -147,7 +147,7 @@ def test_a_text_with_a_click_has_two_rankings(snapshot: Path) -> None:
 
 
 @pytest.mark.slow
-def test_each_tower_runs_once_an_image_and_once_a_text(snapshot: Path) -> None:
+def test_each_tower_runs_once_an_image_and_once_a_text(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method, passes = built(snapshot, prompts_per_batch=16, texts_per_batch=8), []
     network = method.network
     network.tower.register_forward_hook(lambda *_: passes.append("image"))
@@ -163,6 +163,10 @@ def test_each_tower_runs_once_an_image_and_once_a_text(snapshot: Path) -> None:
     assert passes == ["image", "image", "3 texts", "detector", "tracker", "detector", "tracker", "tracker"]
     assert (method.image_encodings, network.text_encodings) == (2, 3)
     assert not any("backbone" in name for name, _ in network.tracker.named_parameters())  # The tower is there once.
+    monkeypatch.setattr("harness.methods.sam3.network.KEPT_PX", 0)
+    before = method.segment([(states[0], prompts[:1])])[0][0]
+    assert not states[0].features.found  # Masks of many instances of a large picture do not pile up.
+    np.testing.assert_array_equal(method.segment([(states[0], prompts[:1])])[0][0].masks, before.masks)
 
 
 @pytest.mark.slow
