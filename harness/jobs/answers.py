@@ -110,8 +110,11 @@ def classes_trained_on(trained: Trained | None, classes: Sequence[str]) -> tuple
     If the names differ, two classes are the same if they share a word in harness/config/words.csv: VOC's "aeroplane" is
     COCO's "airplane", and "tvmonitor" has the synonym of "tv".
     """
-    learnt = trained.classes if trained else ()
-    if knows_names(trained, classes):
+    return _known(trained.classes if trained else (), classes)
+
+
+def _known(learnt: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
+    if {*learnt} <= {*classes}:
         return tuple(name for name in classes if name in learnt)
     known = {word for name in learnt for word in _words(name)}
     return tuple(name for name in classes if known & _words(name))
@@ -123,9 +126,13 @@ def knows_names(trained: Trained | None, classes: Sequence[str]) -> bool:
 
 
 def seen_classes(method: MethodEntry, trained: Trained | None, classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes that count as seen on a data set without a split: the checkpoint's, or else the config's."""
+    """The classes that count as seen on a data set without a split: the checkpoint's, or else the config's.
+
+    Those of the config come with the data set's own names for them, as in `classes_trained_on`.
+    """
     own = trained.classes if trained and knows_names(trained, classes) else ()
-    return own or tuple(method.trained_on.classes)
+    named = tuple(method.trained_on.classes)
+    return own or tuple(dict.fromkeys((*named, *_known(named, classes))))
 
 
 def check_classes(method: MethodEntry, trained: Trained | None) -> None:

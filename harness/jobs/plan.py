@@ -224,14 +224,12 @@ def _method_facts(method: MethodEntry) -> dict[str, Any]:
 
 
 def _training_facts(method: MethodEntry, trained: Trained | None, classes: Sequence[str]) -> dict[str, Any]:
-    """The facts about the training of a method's weights for tables; empty for weights without such metadata."""
-    if trained is None:
-        return {}
-    learnt = classes_trained_on(trained, classes)
+    """The facts about the training of a method's weights for tables, as far as its metadata and the config tell."""
     facts = {
-        "checkpoint_classes": list(trained.classes),
-        "classes_trained_on": list(learnt),
+        "checkpoint_classes": list(trained.classes) if trained else [],
+        "classes_trained_on": list(classes_trained_on(trained, classes)),
         "dataset_classes": len(classes),
+        "trained_on_all": bool(classes) and {*classes} <= {*seen_classes(method, trained, classes)},
         "saliency_differs": differing(method),
     }
     return {key: value for key, value in facts.items() if value}

@@ -82,17 +82,23 @@ class Recorded:
         # a mean over "seen" alone would only repeat the mean over all.
         said: dict[tuple[str, str], str] = {}
         for job in self.jobs:
-            learnt = job.about.get("classes_trained_on", ())
-            if not learnt:
+            learnt, total = job.about.get("classes_trained_on", ()), job.about.get("dataset_classes", 0)
+            by_config = job.about.get("trained_on_all", False)
+            if not learnt and not by_config:
                 continue
             own = (rows["method"] == job.method) & (rows["dataset"] == job.dataset)
             beyond = own & rows["seen"].eq(False) & rows["category"].isin(learnt)
-            names, total = sorted(rows.loc[beyond, "category"].unique()), job.about["dataset_classes"]
-            # On a data set without a split the rows of a checkpoint of all classes are all seen already.
-            if not names and not (len(learnt) == total and (own & rows["seen"].eq(True)).any()):
-                continue
+            names = sorted(rows.loc[beyond, "category"].unique())
             begins = f"Its checkpoint was trained on {len(learnt)} of the {total} classes here"
-            if len(learnt) == total:
+            if len(learnt) < total:
+                # A class that the config alone names stays unseen where a split says so.
+                by_config = by_config and not (own & rows["seen"].eq(False)).any()
+                begins = f"By the config it was trained on all {total} classes here" if by_config else begins
+            every = by_config or len(learnt) == total
+            # On a data set without a split the rows of weights of all classes are all seen already.
+            if not names and not (every and (own & rows["seen"].eq(True)).any()):
+                continue
+            if every:
                 said[job.method, job.dataset] = f"{begins}: no means of seen and unseen classes."
                 rows = rows.assign(seen=rows["seen"].astype(object).mask(own, None))
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -16,6 +17,7 @@ from harness.datasets.scenes.scenes import CLASSES, SEEN
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from fakes import Toys
 from harness import UserError, places
 from harness.config.method_entry import MethodEntry
 from harness.config.run_config import load_run
@@ -28,7 +30,8 @@ from harness.running.doctor import examined
 from harness.running.one_run import run
 from harness.storage.results_file import read_results
 from harness.storage.store import Store
-from toy_runs import Quiet
+from harness.structures import Sample
+from toy_runs import Quiet, written
 
 WEIGHTS = places.ROOT / "methods" / "weights"
 CLIP = {
@@ -257,3 +260,40 @@ def test_training_data_that_changed_since_is_told(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         training_images(the_method(config(tmp_path, checkpoint)))
     assert "ours: the data set scenes has changed since the training (recipe differ)" in caplog.text
+
+
+class Splitless(Toys):
+    """Toys without a split, whose classes COCO calls "couch" and "tv"."""
+
+    classes = ("sofa", "tvmonitor")
+
+    def load(self, sample_id: str) -> Sample:
+        sample = super().load(sample_id)
+        named = zip(sample.instances, self.classes, strict=True)
+        instances = tuple(replace(one, category=name, seen=None) for one, name in named)
+        return replace(sample, instances=instances)
+
+
+def splitless(folder: Path, *classes: str) -> tuple[dict[str, bool | None], set[str]]:
+    """Class -> whether a method has seen it that was trained on these classes by the config alone; and what is said."""
+    folder.mkdir()
+    method = {"name": "fakes:Steady", "label": "steady", "trained_on": {"classes": list(classes)}}
+    path = written(folder / "a.yaml", methods=[method], datasets=[{"name": f"{__name__}:Splitless"}])
+    run(load_run(path), Quiet(), runs=str(folder))
+    found = recorded(Store(folder / "a"))
+    rows = found.rows()
+    seen = {str(name): rows.loc[rows["category"] == name, "seen"].unique().tolist() for name in Splitless.classes}
+    return {name: one for name, (one,) in seen.items()}, set(found.context(rows).seen_otherwise.values())
+
+
+@pytest.mark.slow
+def test_classes_that_the_config_names_are_seen_under_the_data_set_s_names_too(tmp_path: Path) -> None:
+    for name, classes in {"own": ("sofa",), "foreign": ("couch", "zebra")}.items():
+        assert splitless(tmp_path / name, *classes) == ({"sofa": True, "tvmonitor": False}, set())
+
+
+@pytest.mark.slow
+def test_a_config_that_names_all_classes_leaves_no_means_of_seen_and_unseen_ones(tmp_path: Path) -> None:
+    said = "By the config it was trained on all 2 classes here: no means of seen and unseen classes."
+    for name, classes in {"own": ("sofa", "tvmonitor"), "foreign": ("couch", "tv", "zebra")}.items():
+        assert splitless(tmp_path / name, *classes) == ({"sofa": None, "tvmonitor": None}, {said})
