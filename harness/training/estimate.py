@@ -67,6 +67,10 @@ def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
         UserError: For the same reasons as `fit`.
     """
     workers = max(1, recipe.workers)
+    if recipe.batch_norm == "sync" and recipe.batch == workers * recipe.accumulate and workers > 1:
+        # Norms over all workers normalise one example of each. The one that is here has no variance by itself, so that
+        # its norms keep their statistics; this takes nearly as long.
+        recipe = recipe.model_copy(update={"batch_norm": "frozen"})
     with memory_blamed(recipe.device), closing(Training.of(recipe, 0, workers)) as training:
         begun = training.processes  # The first step of each process is slower than all others, and is not measured.
         _paced(training, range(begun), math.inf)

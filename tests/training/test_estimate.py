@@ -44,6 +44,13 @@ class Slow(Learner):
         return self.network(batch["x"]).mean()
 
 
+class Norming(Slow):
+    """A batch norm, which needs two examples."""
+
+    def __init__(self) -> None:
+        self.network = torch.nn.BatchNorm1d(1)
+
+
 class Far(Dataset):
     """So does every image; the listing knows them without."""
 
@@ -109,6 +116,17 @@ def test_workers_share_the_batch() -> None:
     found = expected_hours(many)
     assert found.hours == pytest.approx(1800 * 4 / 3600)  # 100,000 images for 3600 examples: each is decoded
     assert found.device_hours == pytest.approx(3 * found.hours)
+
+
+def test_norms_over_all_workers_may_have_one_example_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        parameters, "build", lambda kind, name, params: {"learners": Norming, "datasets": Far}[kind](**params)
+    )
+    monkeypatch.setattr(Clock, "loading", 0.0)
+    assert expected_hours(recipe(batch=2, workers=2, batch_norm="sync")).hours == pytest.approx(1.0)  # 1800 * 2 s
+    for refused in ({"batch": 2, "workers": 2}, {"batch": 1, "batch_norm": "sync"}):
+        with pytest.raises(UserError, match="more than 1 value per channel"):
+            expected_hours(recipe(**refused))
 
 
 @pytest.mark.parametrize(("step", "measured", "took"), [(30.0, 3, 120), (4.0, 8, 68), (0.1, 10, 2.1)])
