@@ -6,6 +6,7 @@ Some examples have no phrase and some no click, so that one checkpoint can be us
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +29,8 @@ from .shared.phrases import required_phrase
 
 WHERE = "methods/learners/phraseclick.py"
 TO_LIST_WORDS = "docs/referring.md, PhraseClick, shows how to write it."
-SHORT_SIDES = ("l", "lt", "lft", "r", "rt")
+_SIDE = re.compile(r"left|(?<!b)right|\b(top|bottom|btm|bot|upper|lower|far)?(l|lt|lft|r|rt)\b")
+"""Finds a side in a word: "leftmost", "far-right", "topleft", "2nd-r", "toprt"; not in "bright" or "shirt"."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -180,7 +182,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
 
 def names_a_side(text: str | None) -> bool:
     """Whether a phrase has a word for left or right, or one of the short forms that people type in refCOCO."""
-    return any(word.startswith(("left", "right")) or word in SHORT_SIDES for word in split(text))
+    return any(_SIDE.search(word) for word in split(text))
 
 
 def listed(path: Path) -> tuple[str, ...]:
