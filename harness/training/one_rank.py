@@ -233,7 +233,8 @@ class FixedExamples:
         if wanted is None:
             return None
         samples = SampleCache(built(wanted.datasets))
-        fixed = recipe.model_copy(update={"batch": wanted.examples, "seed": 0, "balance": False, "classes": "all"})
+        few = {"datasets": wanted.datasets, "batch": wanted.examples, "seed": 0, "balance": False, "classes": "all"}
+        fixed = recipe.model_copy(update=few)
         # Parts are no larger than those of a training step, which are known to fit in memory.
         a_pass = max(2, recipe.batch // (max(1, recipe.workers) * recipe.accumulate))
         parts = -(-wanted.examples // a_pass)

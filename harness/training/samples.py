@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from harness.config.parts import label
 from harness.config.recipe import Recipe
 from harness.evaluation.pictures import ground_truth, read
 from harness.plugins.failures import described, is_device_lost, lacks_memory
@@ -188,9 +189,13 @@ class Draws:
     """
 
     def __init__(self, draws: Sequence[Draw], recipe: Recipe) -> None:
-        if not draws:
+        # A data set without a split has no seen category. Beside one with a split it would not be missed.
+        held = {draw.dataset for draw in draws}
+        empty = [label(entry) for position, entry in enumerate(recipe.datasets) if position not in held]
+        if empty:
+            which = "the data sets hold" if not draws else f"data set '{empty[0]}' holds"
             raise UserError(
-                "training: the data sets hold no instance to train on"
+                f"training: {which} no instance to train on"
                 + (" of a seen category; set `classes: all` or choose a split." if recipe.classes == "seen" else ".")
             )
         self.draws, self.seed, self.size = draws, recipe.seed, recipe.batch

@@ -69,6 +69,19 @@ def test_nothing_to_train_on(classes: str, advice: str) -> None:
         draws(Empty(), classes=classes)
 
 
+def test_a_data_set_that_gives_nothing_is_missed_beside_one_that_does() -> None:
+    class Splitless(Boxes):
+        def load(self, sample_id: str) -> Sample:
+            sample = super().load(sample_id)
+            return replace(sample, instances=tuple(replace(one, seen=None) for one in sample.instances))
+
+    entries = [{"name": "scenes"}, {"name": "scenes", "label": "mine"}]
+    cache = SampleCache([Boxes(), Splitless()])
+    with pytest.raises(UserError, match="data set 'mine' holds no instance to train on of a seen category; set `class"):
+        Draws(cache.draws(True), recipe(datasets=entries))
+    assert len(Draws(cache.draws(False), recipe(datasets=entries, classes="all")).draws) == 12
+
+
 NO_MASK: Any = None
 """In place of masks, which are compared by their pixels."""
 
