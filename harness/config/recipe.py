@@ -62,9 +62,11 @@ class Schedule(Model):
 class Validation(Model):
     """A regular check of the training: the mean loss, in eval mode, over the same few examples every time.
 
+    With `ema` it is the loss of the average, which is exported.
+
     Attributes:
         datasets: The data sets of the examples.
-        every: Steps between two checks.
+        every: Steps between two checks; another one follows the last step.
         examples: The number of examples.
     """
 

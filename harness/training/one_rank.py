@@ -101,7 +101,7 @@ def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fi
             # Only one state is written, but every worker must call this: on Ray the call waits for all of them.
             if done % recipe.save_every == 0:
                 states.keep(state.as_dict(done))
-            if fixed and done % fixed.every == 0:
+            if fixed and (done % fixed.every == 0 or done == recipe.steps):
                 course.validation = fixed.loss(state)
             if rank == 0 and (done % report_every == 0 or done == recipe.steps):
                 report(course.progress(done, state.lr))
@@ -244,7 +244,7 @@ class FixedExamples:
         return cls(wanted.every, batches)
 
     def loss(self, state: TrainingState) -> float:
-        """The mean loss of the examples."""
+        """The mean loss of the examples, of the weights that would be exported now."""
         # The network is in eval mode, but a learner's loss may draw random numbers itself. Each training step seeds
         # anew, so validation changes nothing in the steps that follow.
         torch.manual_seed(0)

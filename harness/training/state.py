@@ -115,12 +115,18 @@ class TrainingState:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """The network in eval mode, without gradients."""
-        self.learner.network.eval()
+        """The network in eval mode, without gradients, with the weights to export."""
+        network = self.learner.network
+        own = None if self.average is None else copy.deepcopy(network.state_dict())
+        network.eval()
         try:
+            if self.average is not None:
+                network.load_state_dict(self.average)
             with torch.no_grad():
                 yield
         finally:
+            if own is not None:
+                network.load_state_dict(own)
             self.set_mode()
 
     def _average_in(self) -> None:

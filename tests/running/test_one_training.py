@@ -22,7 +22,8 @@ from safetensors import safe_open
 
 import toy_learners
 from harness import environment, places
-from harness.config.recipe import Optimizer, Recipe
+from harness.config.parts import Plugin
+from harness.config.recipe import Optimizer, Recipe, Validation, identified
 from harness.running import one_training as training
 from harness.running.one_training import stored, train
 from harness.structures import Click, UserError
@@ -275,6 +276,21 @@ def test_validation_looks_at_the_same_examples_and_changes_nothing(tmp_path: Pat
     still = job.model_copy(update={"optimizer": Optimizer(lr=1e-12), "batch_norm": "frozen"})
     train(still, lambda progress: looked.update({progress.step: progress.validation}), report_every=2)
     assert looked[4] == pytest.approx(looked[8], abs=1e-6)  # the same examples, without dropout
+
+
+@pytest.mark.slow
+def test_validation_is_of_the_weights_that_are_exported_and_looks_at_the_last_step(tmp_path: Path) -> None:
+    looked: dict[int, float | None] = {}
+    # So slow an average stays at the first weights, whose loss is the same at every step.
+    slow = recipe(tmp_path / "w.safetensors", ema=1 - 1e-9)
+    undisturbed = weights(train(slow, lambda _: None))
+    slow = identified(
+        slow.model_copy(update={"validation": Validation(datasets=(Plugin(**SCENES),), every=3, examples=5)})
+    )
+    train(slow, lambda progress: looked.update({progress.step: progress.validation}), report_every=1)
+    assert [step for step, loss in looked.items() if loss is not None] == [3, 6, 8]
+    assert [looked[6], looked[8]] == pytest.approx([looked[3]] * 2, abs=1e-6)
+    assert all(torch.equal(value, undisturbed[name]) for name, value in weights(slow.output).items())
 
 
 # What it leaves behind.
