@@ -145,30 +145,35 @@ class MethodEntry(Plugin):
 
 
 def read_recipes(raw: Mapping[str, Any], path: Path) -> None:
-    """Replace the paths of recipes by the recipes."""
+    """Replace the paths of recipes by the recipes, and make the run's changes (`training`) of all of them."""
     # Before validation, so that the model of a run has a single form. Wrong types are left for the validation, whose
     # message names the key.
-    methods = raw.get("methods")
+    methods, everywhere = raw.get("methods"), raw.get("training")
+    further = everywhere if isinstance(everywhere, dict) else {}
     for index, method in enumerate(methods if isinstance(methods, list) else []):
         train = method.get("train") if isinstance(method, dict) else None
+        where = f"{path}, methods[{index}].train"
         if isinstance(train, str) or (isinstance(train, dict) and "recipe" in train):
-            where = f"{path}, methods[{index}].train"
-            method["train"] = _recipe_named(train, raw.get("training"), where)
+            method["train"] = _recipe_named(train, further, where)
+        elif isinstance(train, dict) and further:
+            method["train"] = recipe.changed_recipe(train, further, where, _remark(further))
 
 
-def _recipe_named(train: str | Mapping[str, Any], everywhere: Any, where: str) -> KnownRecipe:
+def _recipe_named(train: str | Mapping[str, Any], further: Mapping[str, Any], where: str) -> KnownRecipe:
     """The recipe at a path, with its own changes and those of all recipes of the run, which its note mentions."""
     named = {"recipe": train} if isinstance(train, str) else train
     changes = named.get("set") or {}
     if set(named) - {"recipe", "set"} or not isinstance(named["recipe"], str) or not isinstance(changes, dict):
         raise UserError(f"{where}: found {dict(named)}; wanted a path, or {{recipe: PATH, set: {{key.path: value}}}}.")
-    further = everywhere if isinstance(everywhere, dict) else {}
-    told = ", ".join(f"{key}: {value}" for key, value in further.items())
-    remark = f"Changed: {told}." if told else ""
     try:
-        return load_recipe(places.located(named["recipe"]), changes={**changes, **further}, remark=remark)
+        return load_recipe(places.located(named["recipe"]), changes={**changes, **further}, remark=_remark(further))
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _remark(further: Mapping[str, Any]) -> str:
+    told = ", ".join(f"{key}: {value}" for key, value in further.items())
+    return f"Changed: {told}." if told else ""
 
 
 def checked_entries(entry: MethodEntry, where: str) -> list[MethodEntry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -252,14 +253,25 @@ def load_recipe(
             f"{path}: found the config of a run, with `methods`; wanted the recipe of a training, with `learner`. "
             f"`python -m harness run {path}` evaluates it, and trains first what its methods' `train:` names."
         )
-    for key, value in (changes or {}).items():
-        yaml_file.change(raw, key, value, f"{path}, set")
+    return _changed(raw, yaml_file.read(path), changes or {}, path, remark)
+
+
+def changed_recipe(plain: Mapping[str, Any], changes: Mapping[str, Any], where: str, remark: str) -> KnownRecipe:
+    """As `load_recipe`, for a recipe that stands in the config of a run; `where` is its place there."""
+    return _changed(deepcopy(dict(plain)), plain, changes, where, remark)
+
+
+def _changed(
+    raw: dict[str, Any], plain: Mapping[str, Any], changes: Mapping[str, Any], where: Path | str, remark: str
+) -> KnownRecipe:
+    for key, value in changes.items():
+        yaml_file.change(raw, key, value, f"{where}, set")
     # A changed recipe must not save to the file that the unchanged one names: users of that file would get other
     # weights than those of its recipe. Changes that train the same weights, such as of a note, keep the name.
-    recipe = _read(raw, path)
+    recipe = _read(raw, where)
     update = {"note": f"{recipe.note} {remark}".strip()}
-    if (overrides or changes) and recipe.checkpoint:
-        named = _read(yaml_file.read(path), path)
+    if raw != plain and recipe.checkpoint:
+        named = _read(plain, where)
         if recipe.checkpoint == named.checkpoint and not _trains_the_same(recipe, named):
             update["checkpoint"] = ""
     return identified(recipe.model_copy(update=update))
@@ -269,8 +281,8 @@ def _trains_the_same(one: Recipe, other: Recipe) -> bool:
     return _says(one) == _says(other) and _holds(one) == _holds(other)
 
 
-def _read(raw: Mapping[str, Any], path: Path) -> Recipe:
-    return checked(yaml_file.validated(Recipe, raw, path), f"{path}, ")
+def _read(raw: Mapping[str, Any], where: Path | str) -> Recipe:
+    return checked(yaml_file.validated(Recipe, raw, where), f"{where}, ")
 
 
 def checked(recipe: Recipe, where: str) -> Recipe:

@@ -94,7 +94,7 @@ class RunConfig(Model):
         loggers: Plugins that are called with new rows and at the end, such as for a tracker's page; they change no row.
         on_end: Shell commands that run when a start ends or fails, with HARNESS_RUN, HARNESS_RUN_FOLDER,
             HARNESS_EXIT_CODE and HARNESS_ERROR in their environment; they change no row.
-        training: Changes of the recipes of all methods that name one, by key path, over those of their own `set`.
+        training: Changes of the recipes of all methods, by key path, over those of their own `set`.
     """
 
     run: Annotated[str, AfterValidator(_folder_name)]

@@ -438,6 +438,17 @@ def test_one_change_for_all_recipes_of_a_run(tmp_path: Path) -> None:
         load_run(path, ["training=3"])
 
 
+def test_it_changes_a_recipe_that_stands_in_the_config(tmp_path: Path) -> None:
+    written = RECIPE | {"checkpoint": "methods/weights/a.safetensors", "note": "Toy."}
+    path = _file(tmp_path, BASE | {"methods": [{"name": "click_only", "train": written}]})
+    (plain,), (changed,) = (load_run(path, given).methods for given in ([], ["training.steps=2"]))
+    assert plain.train is not None and plain.train.checkpoint == "methods/weights/a.safetensors"
+    assert changed.train is not None and (changed.train.steps, changed.train.checkpoint) == (2, "")
+    assert changed.train.note == "Toy. Changed: steps: 2."
+    with pytest.raises(UserError, match=r"a\.yaml, methods\[0\]\.train, stps: no such key"):
+        load_run(path, ["training.stps=2"])
+
+
 def _two(folder: Path, **second: Any) -> list[dict[str, Any]]:
     """Two methods of one recipe and one checkpoint, the second one's changed."""
     file = str(_file(folder, RECIPE, "recipe.yaml"))
