@@ -227,6 +227,7 @@ def _training_facts(method: MethodEntry, trained: Trained | None, classes: Seque
     """The facts about the training of a method's weights for tables, as far as its metadata and the config tell."""
     facts = {
         "checkpoint_classes": list(trained.classes) if trained else [],
+        "trained_data": list(dict.fromkeys(entry.name for entry in trained.recipe.datasets)) if trained else [],
         "classes_trained_on": list(classes_trained_on(trained, classes)),
         "dataset_classes": len(classes),
         "trained_on_all": bool(classes) and {*classes} <= {*seen_classes(method, trained, classes)},

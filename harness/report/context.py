@@ -21,7 +21,8 @@ class MethodFacts:
 
     Attributes:
         uses_text: Whether the method declares that it uses the text.
-        trained_on: The data set whose training half the weights saw, by the plugin's name; None if unknown.
+        trained_on: The data sets that the weights were trained on, for tables; None if unknown.
+        trained_data: The plugins of those data sets, as far as the checkpoint or the config names them.
         weights: The origin of the weights, for a footnote.
         plugin: The plugin's name, for a method without rows.
         variant_of: The entry that it is a variant of, asked in another way; "" if it is no variant.
@@ -38,6 +39,7 @@ class MethodFacts:
 
     uses_text: bool = False
     trained_on: str | None = None
+    trained_data: tuple[str, ...] = ()
     weights: str = ""
     plugin: str = ""
     variant_of: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report.asked import clicks_said
-from harness.report.context import Context
+from harness.report.context import Context, MethodFacts
 from harness.report.layout import Cell, RowsOf, with_interval
 from harness.statistics.expected import no_rows, told_of
 from harness.statistics.final_clicks import ENTRY, FinalClicks
@@ -139,7 +140,7 @@ def about(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[s
     """Footnotes on a line's weights: training data, training images among those asked, notes."""
     facts, plugin = context.facts(line["method"]), plugin_of(final, line["dataset"])
     notes = [READS_TEXT] if facts.reads_text else []
-    if facts.trained_on and plugin and facts.trained_on != plugin:
+    if facts.trained_on and plugin and plugin not in _domains(facts):
         notes.append(f"Out of domain: trained on {facts.trained_on}, evaluated on {plugin}.")
     again = context.training_images_asked.get((line["method"], line["dataset"]), 0)
     if again:
@@ -148,6 +149,12 @@ def about(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[s
     if facts.weights:
         notes.append(f"Weights: {facts.weights}")
     return tuple(notes)
+
+
+def _domains(facts: MethodFacts) -> set[str]:
+    """The data sets of a method's training: by their plugins, and by the words of a name such as "COCO + LVIS"."""
+    named = facts.trained_on or ""
+    return {named, *facts.trained_data, *re.findall(r"[a-z0-9]+", named.lower())}
 
 
 def plugin_of(final: FinalClicks, dataset: str) -> str:

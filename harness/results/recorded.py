@@ -231,10 +231,11 @@ class Recorded:
     def _method_facts(self, method: MethodEntry) -> MethodFacts:
         own = [job for job in self.jobs if job.method == label(method)]
         about: Mapping[str, Any] = next((job.about for job in own if job.about), {})
-        trained_on = method.trained_on.name or (method.train.datasets[0].name if method.train else None)
+        data = about.get("trained_data") or [entry.name for entry in (method.train.datasets if method.train else ())]
         return MethodFacts(
             uses_text=about.get("uses_text", False),
-            trained_on=trained_on,
+            trained_on=method.trained_on.name or " and ".join(dict.fromkeys(data)) or None,
+            trained_data=(*data, *(entry.name for entry in method.trained_on.datasets)),
             weights=method.train.note if method.train else "",
             plugin=method.name,
             variant_of=method.variant_of,

@@ -145,3 +145,14 @@ def test_a_mistaken_entry(tmp_path: Path, trained_on: dict[str, Any], reason: st
 def test_classes_are_a_split_or_names(tmp_path: Path) -> None:
     assert loaded(tmp_path, {"classes": ["cup", "tie"]}).methods[0].trained_on.classes == ("cup", "tie")
     assert len(loaded(tmp_path, {"classes": "coco_20"}).methods[0].trained_on.classes) == 20
+
+
+def test_tables_name_all_data_sets_of_a_training_by_its_recipe_or_its_checkpoint(tmp_path: Path) -> None:
+    recipe = {"learner": {"name": "prompted_deeplab"}, "datasets": [SCENES, {"name": "fakes:Toys"}], "steps": 1}
+    checkpoint = {"checkpoint": "methods/weights/scenes_click_only.safetensors"}
+    for entry, data in [({"train": recipe}, ("scenes", "fakes:Toys")), ({"params": checkpoint}, ("scenes",))]:
+        config = loaded(tmp_path, {}, name="click_only", **entry)
+        jobs = planned(config, [one for one in config.methods if one.train])
+        made = Recorded(Store(tmp_path / "run"), config, [job.facts for job in jobs], samples_of(jobs))
+        facts = made.context(made.rows()).facts("steady")
+        assert (facts.trained_on, facts.trained_data) == (" and ".join(data), data)

@@ -148,6 +148,24 @@ def test_weights_are_footnotes(pair: pd.DataFrame) -> None:
     assert built.footnotes == ("Out of domain: trained on coco, evaluated on scenes.", "Weights: ours.pth")
 
 
+@pytest.mark.parametrize(
+    ("facts", "outside"),
+    [
+        (MethodFacts(trained_on="coco and scenes", trained_data=("coco", "scenes")), False),
+        (MethodFacts(trained_on="Scenes + LVIS"), False),
+        (MethodFacts(trained_on="my drawings", trained_data=("scenes",)), False),
+        (MethodFacts(trained_on="refscenes"), True),
+        (MethodFacts(), False),
+    ],
+)
+def test_none_of_several_training_data_sets_is_out_of_domain(
+    pair: pd.DataFrame, facts: MethodFacts, outside: bool
+) -> None:
+    built = build_table("leaderboard", pair, Context("demo", labels={"ours": facts}))
+    said = f"Out of domain: trained on {facts.trained_on}, evaluated on scenes."
+    assert built.footnotes == ((said,) if outside else ())
+
+
 def test_training_images_that_are_asked_again_are_footnotes(pair: pd.DataFrame) -> None:
     built = build_table("leaderboard", pair, Context("demo", training_images_asked={("ours", "toy"): 2}))
     assert built.footnotes == ("Trained on 2 of the images that it is evaluated on here: not a result on new images.",)
