@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from harness import places
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
-from harness.config.trained import Trained
+from harness.config.trained import Trained, trained_by
 from harness.jobs.answers import training_of
-from harness.plugins import parameters
+from harness.plugins import files, parameters
 from harness.plugins.interfaces import Dataset
 from harness.structures import UserError
 
@@ -30,25 +31,27 @@ def training_images(method: MethodEntry) -> frozenset[str] | None:
 
     They come from the entry's `trained_on`: data sets, and a file of keys. Without it, they come from the data sets of
     the recipe, which is the entry's or the one in the checkpoint. If the checkpoint names more data sets than the
-    config, these count, too. A training on seen classes alone skips pictures without them; here these are counted.
+    config, these count, too, and so do those of a CLIP that was trained here. A training on seen classes alone skips
+    pictures without them; here these are counted.
 
     Raises:
         UserError: The file of keys cannot be read, or has other lines than keys.
     """
-    # `named` comes from the user, `made` from the checkpoint. Both are united, since a forgotten data set would hide
+    # `named` comes from the user, `made` from the checkpoints. Both are united, since a forgotten data set would hide
     # contamination, while one too many only overstates it.
     named, made = method.trained_on, training_of(method)
     by_recipe = made.recipe.datasets if made else ()
-    entries = named.datasets or by_recipe
-    if not entries and not named.images:
+    if not (named.datasets or by_recipe or named.images):
         return None
+    within = _trainings_within(method, made)
+    entries = [*(named.datasets or by_recipe), *(entry for one in within for entry in one.recipe.datasets)]
     keys = _keys_in(places.located(named.images)) if named.images else set()
     try:
         keys |= {key for entry in entries for key in _keys(entry)}
         if named.datasets or named.images:
             keys |= _left_out(method, keys, by_recipe)
-        if made:
-            _check_data(method, made)
+        for one in [*filter(None, [made]), *within]:
+            _check_data(method, one)
     except UserError as error:
         _log.warning(
             "%s: its training images cannot be listed, so nobody knows whether it is evaluated on some of them: %s",
@@ -57,6 +60,28 @@ def training_images(method: MethodEntry) -> frozenset[str] | None:
         )
         return None
     return frozenset(keys)
+
+
+def _trainings_within(method: MethodEntry, own: Trained | None) -> list[Trained]:
+    """The trainings of a method's other weights: of its CLIP, and of the weights that it or this network began from."""
+    found: list[Trained] = []
+    paths = files.paths("methods", method.name, method.params)
+    paths.pop("checkpoint", None)  # the network's own
+    waiting, looked = [*paths.values(), *_starts_of(own)], set[Path]()
+    for path in waiting:
+        if path not in looked and (trained := trained_by(path)):
+            found.append(trained)
+            waiting += _starts_of(trained)
+        looked.add(path)
+    return found
+
+
+def _starts_of(trained: Trained | None) -> list[Path]:
+    """The files that a training began from; none if its learner is not on this machine."""
+    learner = trained.recipe.learner if trained else None
+    with suppress(UserError):
+        return list(files.paths("learners", learner.name, learner.params).values()) if learner else []
+    return []
 
 
 def _left_out(method: MethodEntry, keys: set[str], by_recipe: Sequence[Plugin]) -> set[str]:

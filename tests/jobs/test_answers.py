@@ -227,6 +227,17 @@ def test_without_a_split_the_checkpoint_s_classes_are_the_seen_ones() -> None:
     assert seen_classes(entry, None, ("cup", "tie")) == ("cup",)
 
 
+def test_images_of_the_clip_and_of_the_weights_it_began_from_are_training_images(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    began = {"name": "clip", "params": {"model": CLIP["model"], "checkpoint": str(first)}}
+    told_anew(first, "scenes_clip", datasets=[{"name": "scenes", "params": {"split": "val", "count": 2}}])
+    told_anew(second, "scenes_clip", learner=began)
+    own = training_images(the_method(config(tmp_path)))
+    assert own is not None and {key[:12] for key in own} == {"scenes/train"}
+    entry = the_method(config(tmp_path, clip={"checkpoint": str(second)}, saliency_differs="footnote"))
+    assert training_images(entry) == own | {"scenes/val-00000", "scenes/val-00001"}
+
+
 @pytest.mark.slow
 def test_images_of_the_stored_recipe_are_found_where_the_config_says_nothing(tmp_path: Path) -> None:
     on_val = told_anew(tmp_path / "val.safetensors", datasets=[{"name": "scenes", "params": {"split": "val"}}])
@@ -248,7 +259,8 @@ def test_a_config_that_leaves_out_images_of_the_checkpoint_is_told_and_they_coun
     named = {"trained_on": {"datasets": [{"name": "scenes", "params": {"split": "train", "count": 2}}]}}
     with caplog.at_level(logging.WARNING):
         found = training_images(the_method(config(tmp_path, on_val, **named)))
-    assert found and len(found) == 7
+    assert found and len({key for key in found if "val" in key}) == 5
+    assert len(found) == 5 + 2000  # those of the CLIP, the two of `trained_on` among them
     assert "ours: its checkpoint was trained on 5 images that `trained_on` leaves out, scenes/val-00000" in caplog.text
 
 
