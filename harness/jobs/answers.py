@@ -131,8 +131,12 @@ def seen_classes(method: MethodEntry, trained: Trained | None, classes: Sequence
     Those of the config come with the data set's own names for them, as in `classes_trained_on`.
     """
     own = trained.classes if trained and knows_names(trained, classes) else ()
-    named = tuple(method.trained_on.classes)
-    return own or tuple(dict.fromkeys((*named, *_known(named, classes))))
+    return own or with_own_names(tuple(method.trained_on.classes), classes)
+
+
+def with_own_names(learnt: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
+    """Classes of a training, with a data set's own names for them."""
+    return tuple(dict.fromkeys((*learnt, *_known(learnt, classes))))
 
 
 def check_classes(method: MethodEntry, trained: Trained | None) -> None:

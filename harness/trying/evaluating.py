@@ -18,6 +18,7 @@ from harness.config.yaml_file import validated
 from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
+from harness.jobs.answers import with_own_names
 from harness.jobs.listing import checked_ids
 from harness.jobs.plan import metric_facts
 from harness.masks.measure import metric
@@ -159,7 +160,7 @@ def _check_askable(method: Method, config: RunConfig) -> None:
 def _records(method: Method, dataset: Dataset, config: RunConfig) -> list[Record]:
     (asked,), (data,) = config.methods, config.datasets
     names = Names(label_of(asked), asked.name, label_of(data), data.name)
-    classes = class_splits.seen_names(asked.trained_on.classes)
+    classes = with_own_names(class_splits.seen_names(asked.trained_on.classes), dataset.classes or ())
     protocol = Protocol(config.run, config.seed, config.clicks, config.text, config.metrics, 1, classes)
     sample_ids = checked_ids(dataset, f"{WHERE}, data set '{label_of(data)}'")[: config.limit]
     with warnings.catch_warnings():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,17 @@ def test_a_class_of_a_notebook_and_classes_of_a_training() -> None:
     rows = harness.evaluate(Local(), Unsplit(1), trained_on=["large"])
     assert rows["method"].iloc[0].endswith("Local") and "mask" not in rows
     assert dict(zip(rows["category"], rows["seen"], strict=True)) == {"small": False, "large": True}
+
+    class Voc(Unsplit):
+        classes = ("small", "aeroplane")
+
+        def load(self, sample_id: str) -> harness.Sample:
+            small, large = super().load(sample_id).instances
+            named = (small, replace(large, category="aeroplane"))
+            return harness.Sample(sample_id, super().load(sample_id).image, named)
+
+    rows = harness.evaluate(Local(), Voc(1), trained_on=["airplane"])
+    assert dict(zip(rows["category"], rows["seen"], strict=True)) == {"small": False, "aeroplane": True}
 
 
 @pytest.mark.parametrize(
