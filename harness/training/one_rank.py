@@ -6,11 +6,13 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import json
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ from harness.training.loaders import Loaders
 from harness.training.mistakes import memory_blamed
 from harness.training.samples import Draws, SampleCache
 from harness.training.state import SEEDS, States, TrainingState
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,10 @@ def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fi
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     with memory_blamed(recipe.device), closing(Training.of(recipe, rank, world)) as training:
         state = training.state
-        kept = states.load()
+        kept, data = states.load(), json.dumps(training.data)
         first = state.restore(kept) if kept else 0
+        if kept and rank == 0:
+            _warn_changed(training.data, json.loads(kept.get("data", data)), first)
         fixed = FixedExamples.of(recipe, training.learner)
         course = Course(first, recipe.steps)
         batches = training.steps(first, recipe.steps)
@@ -100,12 +106,24 @@ def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fi
             done = step + 1
             # Only one state is written, but every worker must call this: on Ray the call waits for all of them.
             if done % recipe.save_every == 0:
-                states.keep(state.as_dict(done))
+                states.keep(state.as_dict(done) | {"data": data})
             if fixed and (done % fixed.every == 0 or done == recipe.steps):
                 course.validation = fixed.loss(state)
             if rank == 0 and (done % report_every == 0 or done == recipe.steps):
                 report(course.progress(done, state.lr))
         return training.fitted()
+
+
+def _warn_changed(now: Sequence[Mapping[str, Any]], then: Sequence[Mapping[str, Any]], step: int) -> None:
+    """Warn of data sets that have changed since the kept state: its recipe makes other weights from today's."""
+    for one, before in zip(now, then, strict=True):
+        if other := [key for key, value in json.loads(json.dumps(one)).items() if before.get(key) != value]:
+            _log.warning(
+                "training: the data set %s has changed since step %d, from which this goes on (%s differ): the recipe "
+                "would not make these weights again. To train from the start, delete runs/training/<key>.pt (with "
+                "`workers` the folder <key>.ray).",
+                *(one["name"], step, ", ".join(other)),
+            )
 
 
 @dataclass(eq=False)
@@ -177,6 +195,12 @@ class Training:
             batches.samples.forget()  # The loaders' processes use the memory for images.
         return cls(recipe, learner, batches.samples.datasets, TrainingState(learner, recipe, device), batches, loaders)
 
+    @cached_property
+    def data(self) -> list[dict[str, Any]]:
+        """Each data set's name and fingerprint."""
+        entries = zip(self.recipe.datasets, self.datasets, strict=True)
+        return [{"name": entry.name, **dataset.fingerprint()} for entry, dataset in entries]
+
     def steps(self, first: int, end: int) -> Iterator[list[Batch]]:
         """The batches of every step from `first` to before `end`, on the CPU, whichever process makes them."""
         return (self.loaders or self.batches).steps(first, end)
@@ -195,10 +219,8 @@ class Training:
         """The result of the training so far."""
         weights = {name: tensor.detach().cpu() for name, tensor in self.state.weights().items()}
         metadata = {key: str(value) for key, value in self.learner.metadata().items()}
-        entries = zip(self.recipe.datasets, self.datasets, strict=True)
-        data = [{"name": entry.name, **dataset.fingerprint()} for entry, dataset in entries]
         vocabulary = dict.fromkeys(name for wording in self.batches.wordings for name in wording.vocabulary)
-        return Fitted(weights, metadata, self.batches.draws.categories, data, list(vocabulary))
+        return Fitted(weights, metadata, self.batches.draws.categories, self.data, list(vocabulary))
 
 
 def chosen_device(device: str) -> torch.device:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from harness.methods.click_only import ClickOnly
 from harness.methods.shared.prompted_deeplab import read_checkpoint
+from PIL import Image
 from safetensors import safe_open
 
 import toy_learners
@@ -101,6 +103,25 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     assert done == list(range(step // 3 * 3 + 1, 9))
     assert same(job.output, undisturbed)
     assert not list(resumable.glob("*.pt"))
+
+
+def test_data_that_changed_between_two_starts_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(IMAGE).save(tmp_path / "images" / f"{name}.png")
+        Image.fromarray(np.uint8(255) * (IMAGE[..., 0] > 99)).save(tmp_path / "masks" / f"{name}.png")
+    data = [{"name": "folder", "params": {"root": str(tmp_path)}}]
+    job = recipe(tmp_path / "w.safetensors", datasets=data, classes="all")
+    for step in (4, 7):
+        with pytest.raises(InterruptError):
+            train(job, stop_at(step), report_every=1)
+    assert "has changed" not in caplog.text
+    Image.fromarray(np.uint8(255) * (IMAGE[..., 0] > 9)).save(tmp_path / "masks" / "b.png")
+    train(job, lambda _: None)
+    assert (
+        "training: the data set folder has changed since step 6, from which this goes on (sha256 differ)" in caplog.text
+    )
 
 
 @pytest.mark.slow
