@@ -396,11 +396,14 @@ class Learner(ABC):
         network: The module whose parameters are trained.
         learns_all: Whether it learns from all instances of an image, whichever is drawn. Its recipe must then say
             `classes: all`: `seen` would promise what it does not keep.
+        incidental: The parameters that change no weight, such as the limit of a cache: a training that was stopped may
+            go on with others.
     """
 
     name: ClassVar[str]
     network: torch.nn.Module
     learns_all: bool = False
+    incidental: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def example(

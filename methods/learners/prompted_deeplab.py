@@ -90,6 +90,8 @@ class PromptedDeepLabLearner(Learner):
         features_gib: The most GiB that they may take there.
     """
 
+    incidental = frozenset({"features_gib"})
+
     def __init__(
         self,
         saliency: Saliency | None = None,

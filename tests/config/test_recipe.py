@@ -44,6 +44,16 @@ def test_a_key_is_of_what_decides_the_weights(tmp_path: Path) -> None:
     assert len(set(same)) == 1 and len({same[0], *other}) == 5
 
 
+def test_a_cache_s_limit_and_the_device_of_a_saliency_leave_the_key(tmp_path: Path) -> None:
+    def key(limit: float = 100.0, **saliency: Any) -> str:
+        clip = {"name": "maskclip", "params": {"model": "methods/weights/scenes_clip.json"} | saliency}
+        learner = {"name": "prompted_deeplab", "params": {"saliency": clip, "features_gib": limit}}
+        return load_recipe(_file(tmp_path, RECIPE | {"learner": learner})).key
+
+    assert key() == key(limit=7) == key(device="cpu")
+    assert key() != key(temperature=0.5)
+
+
 def test_a_key_is_of_what_files_hold_not_of_where_they_lie(tmp_path: Path) -> None:
     for name, content in {"a.pth": b"weights", "b.pth": b"weights", "c.pth": b"others"}.items():
         (tmp_path / name).write_bytes(content)
