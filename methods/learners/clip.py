@@ -78,6 +78,13 @@ class ClipLearner(Learner):
         self, sample: Sample, instance: Instance, said: Said, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """The whole image with each class's coverage of each patch, and a crop of the drawn instance."""
+        if strange := [one for one in sample.instances if one.category not in said.classes]:
+            found = strange[0].category or "nothing"
+            raise UserError(
+                f"learners/clip.py: instance {strange[0].id} of sample {sample.id}: found {found} for its class; "
+                "wanted one of the data set's classes, since it learns their names. Name its class, or leave it out of "
+                "the data set."
+            )
         category = said.classes.index(instance.category)
         if said.text != said.vocabulary[category]:
             raise UserError(

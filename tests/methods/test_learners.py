@@ -494,6 +494,14 @@ def test_clip_learns_names_as_they_are_said_and_no_other_words(clip: ClipLearner
         clip.example(sample, sample.instances[2], told._replace(text="the left one"), np.random.default_rng(0))
 
 
+@pytest.mark.parametrize(("category", "found"), [("", "nothing"), ("zebra", "zebra")])
+def test_clip_learns_no_instance_without_a_class(clip: ClipLearner, category: str, found: str) -> None:
+    sample, told = scene(), Said("car", VOCABULARY, VOCABULARY)
+    sample = replace(sample, instances=(*sample.instances[:3], replace(sample.instances[3], category=category)))
+    with pytest.raises(UserError, match=f"instance .* of sample a: found {found} for its class; wanted one"):
+        clip.example(sample, sample.instances[3], told, np.random.default_rng(STRAIGHT))
+
+
 def test_clip_refuses_to_read_one_data_sets_names_for_another(clip: ClipLearner) -> None:
     own, sample = examples(clip, 3), scene()
     turned = Said("car", VOCABULARY[::-1], VOCABULARY[::-1])
