@@ -179,14 +179,15 @@ class PromptedDeepLabLearner(Learner):
         saliency = self._saliency(sample, instance, said)
         mirrored = self._may_mirror(said) and rng.random() < 0.5
         if mirrored:
-            image, mask, saliency = image[:, ::-1], mask[:, ::-1], saliency[:, ::-1]
+            # Copies, since torch refuses the negative stride of a mirrored view, which NumPy keeps in one column.
+            image, mask, saliency = (np.copy(whole[:, ::-1]) for whole in (image, mask, saliency))
             # Column x becomes w - 1 - x; rows stay.
             clicks = clicks * [-1, 1] + [sample.size[1] - 1, 0]
         if self.jitter:
             image = jittered(image, rng, self.jitter)
         ignored = sample.ignore if self.skip_ignored else None
         if mirrored and ignored is not None:
-            ignored = ignored[:, ::-1]
+            ignored = np.copy(ignored[:, ::-1])
         if self.crop != "none":
             return self._cropped(image, labels(mask, ignored), saliency, clicks, rng)
         # A pixel of the square is the object's if the object covers more than half of the patch of the image beneath

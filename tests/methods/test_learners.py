@@ -145,6 +145,14 @@ def test_image_mask_saliency_and_click_are_mirrored_together(shared: PromptedDee
     assert scene().instances[3].mask[int(y), int(x)]
 
 
+def test_an_image_of_one_column_is_mirrored_too(shared: PromptedDeepLabLearner) -> None:
+    tall = Instance("a", np.arange(48)[:, None] < 20, "tie")
+    sample = Sample("a", np.full((48, 1, 3), 7, np.uint8), (tall,))
+    told = Said("tie", VOCABULARY, VOCABULARY)
+    one, other = (shared.example(sample, tall, told, np.random.default_rng(seed)) for seed in (STRAIGHT, MIRRORING))
+    assert all(np.array_equal(value, other[name]) for name, value in one.items() if name != "clicks")
+
+
 def test_a_learner_mirrors_half_of_its_examples_or_none(shared: PromptedDeepLabLearner) -> None:
     def share(of: PromptedDeepLabLearner) -> float:
         straight = examples(of)["pixels"][0]
