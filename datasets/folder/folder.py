@@ -49,6 +49,7 @@ class Folder(Dataset):
     def __init__(self, root: Path, masks: Literal["binary", "index"] = "binary", ignore: int | None = None) -> None:
         self.root, self.masks, self.ignore = root, masks, ignore
         check_folders("folder/folder", root, ("images", "masks"), _LAYOUT)
+        _check_names(root)
         if ignore is not None and not 0 < ignore < 256:
             raise UserError(
                 f"datasets/folder/folder.py: found ignore={ignore}; wanted a mask's value, 1 to 255, or none."
@@ -233,6 +234,18 @@ class Folder(Dataset):
         ignored = equal(values, self.ignore)
         _fitting(paths[""], image, checked(paths[""], (values != 0) & ~ignored), ignored)
         return lambda key: (checked(paths[""], values == int(key)), ignored)
+
+
+def _check_names(root: Path) -> None:
+    """Refuse `Texts.csv`, `texts.csv.txt` or `Initial/`: under another name it would be passed over without a word."""
+    called = {"texts.csv": ("text", "texts"), "initial": ("initial", "initials")}
+    for path in list_files(root):
+        for name, similar in called.items():
+            if path.name.lower().partition(".")[0] in similar and not (root / name).exists():
+                raise UserError(
+                    f"datasets/folder/folder.py: found {path} and no {name}; wanted {name}, letter by letter. Rename "
+                    f"it, or move it elsewhere. {_LAYOUT}"
+                )
 
 
 def _fitting(path: Path, image: Image, mask: Mask, ignored: Mask) -> tuple[Mask, Mask]:

@@ -574,6 +574,20 @@ def test_texts_in_another_encoding_and_a_folder_of_that_name(tmp_path: Path) -> 
     assert re.search(r"cannot be read .* Wanted a CSV", _mistaken(root))
 
 
+@pytest.mark.parametrize("name", ["Texts.csv", "texts.CSV", "texts.csv.txt", "text.csv", "Initial", "initials"])
+def test_what_is_optional_is_not_passed_over_under_another_name(tmp_path: Path, name: str) -> None:
+    root = _write(tmp_path, {"a.png": _box()})
+    wanted = "texts.csv" if name.lower().startswith("text") else "initial"
+    if wanted == "initial":
+        (root / name).mkdir()
+    else:
+        (root / name).write_text("image,category\na,cup\n")
+    assert f"{root / name} and no {wanted}; wanted {wanted}, letter by letter" in _mistaken(root)
+    (root / name).rename(root / wanted)
+    (root / f"{wanted}-old").touch()
+    assert Folder(root).list_instances("a") == [Listed("a", "cup" if wanted == "texts.csv" else "")]
+
+
 def test_a_lone_instance_may_be_named_or_not_but_once(tmp_path: Path) -> None:
     root = _write(tmp_path, {"a/1.png": _box()}, "image,instance,text\na,,x\na,1,y\n")
     assert re.search(r"line 3: found a second row of instance '1'", _mistaken(root))
