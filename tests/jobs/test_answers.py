@@ -238,6 +238,13 @@ def test_images_of_the_clip_and_of_the_weights_it_began_from_are_training_images
     assert training_images(entry) == own | {"scenes/val-00000", "scenes/val-00001"}
 
 
+def test_the_config_s_classes_may_have_another_data_set_s_names() -> None:
+    entry = MethodEntry(name="fakes:Steady", trained_on={"classes": ("airplane", "tv", "cat", "zebra")})
+    voc = ("aeroplane", "tvmonitor", "cat", "sofa")
+    assert [name in seen_classes(entry, None, voc) for name in voc] == [True, True, True, False]
+    assert seen_classes(entry, None, ("hat",))  # None of them: all classes of the data set are unseen, not unknown.
+
+
 @pytest.mark.slow
 def test_images_of_the_stored_recipe_are_found_where_the_config_says_nothing(tmp_path: Path) -> None:
     on_val = told_anew(tmp_path / "val.safetensors", datasets=[{"name": "scenes", "params": {"split": "val"}}])
