@@ -19,7 +19,7 @@ from harness.cluster.connect import readable
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
 from harness.config.recipe import identified
-from harness.config.run_config import RunConfig, asked_on
+from harness.config.run_config import RunConfig, asked_on, part_of
 from harness.jobs.answers import differing
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.listing import check_classes, checked_ids, listed_twice, no_instance
@@ -67,30 +67,50 @@ class Finding:
     text: str
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The part of a data set that the run asks about, by its `limit` and `only`.
+
+    Attributes:
+        entry: The data set's entry in the config.
+        dataset: The data set, built from the entry.
+        ids: The samples.
+        listed: Those of the samples that can be listed, with their instances.
+    """
+
+    entry: Plugin
+    dataset: Dataset
+    ids: Sequence[str]
+    listed: Mapping[str, Sequence[Listed]]
+
+
 def examined(config: RunConfig) -> Iterator[Finding]:
     """Check the data sets, the methods, what trainings need, and whether the disk has room for the rows."""
     # Data sets first, since the checks of methods read their listings. A data set that cannot be built is one finding
     # and is left out of the rest; otherwise each method would repeat it.
-    built: list[tuple[Plugin, Dataset]] = []
-    listings: dict[str, Mapping[str, Sequence[Listed]]] = {}
+    asked: dict[str, Asked] = {}
     for entry in config.datasets:
         try:
             dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
-            listings[label(entry)] = yield from _dataset(entry, dataset)
-            built.append((entry, dataset))
+            listing = yield from _dataset(entry, dataset)
+            ids = part_of(dataset.sample_ids(), config.limit, config.only.get(label(entry), ()))
+            asked[label(entry)] = Asked(entry, dataset, ids, {one: listing[one] for one in ids if one in listing})
         except UserError as error:
             yield Finding(label(entry), State.WRONG, str(error))
     due = untrained(config)
+    rows = 0
     for method in config.methods:
+        own = [one for name, one in asked.items() if asked_on(method.datasets, name)]
+        rows += _rows(config, method, own)
         yield from _files(method, method in due)
         yield from _saliency(method)
         try:
-            yield from _training_images(method, built)
-            yield from _texts(config, method, built, listings)
+            yield from _training_images(method, own)
+            yield from _texts(config, method, own)
         except UserError as error:
             yield Finding(label(method), State.WRONG, str(error))
     yield from dict.fromkeys(map(_to_train_on, training_data(due)))  # Each finding once.
-    yield _disk(config, sum(len(own) for listed in listings.values() for own in listed.values()))
+    yield _disk(config, rows)
 
 
 def fitness(config: RunConfig, address: str | None = None) -> Iterator[Finding]:
@@ -240,30 +260,29 @@ def _saliency(method: MethodEntry) -> Iterator[Finding]:
         yield Finding(label(method), state, f"its saliency is not that of its training: {said}.{todo}")
 
 
-def _training_images(method: MethodEntry, built: Sequence[tuple[Plugin, Dataset]]) -> Iterator[Finding]:
+def _rows(config: RunConfig, method: MethodEntry, own: Sequence[Asked]) -> int:
+    """How many rows the method's answers make at most, at three rankings for each click."""
+    clicks, instances = config.clicks_of(method), sum(len(listed) for one in own for listed in one.listed.values())
+    return 3 * max(1, clicks.max_clicks) * clicks.draws * instances
+
+
+def _training_images(method: MethodEntry, own: Sequence[Asked]) -> Iterator[Finding]:
     """Count the images that the method was trained on among those on which it is evaluated."""
     images = training_images(method)
-    for entry, dataset in built:
-        again = asked_again(images, dataset, dataset.sample_ids())
+    for one in own:
+        again = asked_again(images, one.dataset, one.ids)
         if again is not None:
             state, then = (State.NOTE, "; tables say so") if again else (State.FINE, "")
-            text = f"was trained on {again} of the {len(dataset.sample_ids())} images of {label(entry)}"
+            text = f"was trained on {again} of the {len(one.ids)} images of {label(one.entry)}"
             yield Finding(label(method), state, text + then)
 
 
-def _texts(
-    config: RunConfig,
-    method: MethodEntry,
-    built: Sequence[tuple[Plugin, Dataset]],
-    listings: Mapping[str, Mapping[str, Sequence[Listed]]],
-) -> Iterator[Finding]:
+def _texts(config: RunConfig, method: MethodEntry, own: Sequence[Asked]) -> Iterator[Finding]:
     """Count the instances of each data set without words, and the texts that are longer than the method reads."""
     limits = list(limits_of("methods", method.name, method.params))
     declared = registry.find("methods", method.name).uses_text if method.uses_text is None else method.uses_text
-    for entry, dataset in built if limits or declared else ():
-        if not asked_on(method.datasets, label(entry)):
-            continue
-        listed = listings[label(entry)]
+    for one in own if limits or declared else ():
+        entry, dataset, listed = one.entry, one.dataset, one.listed
         if lacking := without_words(config, method, entry, dataset, listed):
             share = f"{lacking} of {sum(map(len, listed.values()))} instances of {label(entry)}"
             yield Finding(
@@ -285,12 +304,11 @@ def _to_train_on(entry: Plugin) -> Finding:
         return Finding(subject, State.WRONG, str(error))
 
 
-def _disk(config: RunConfig, instances: int) -> Finding:
-    """Check that the disk has twice the room that the rows need, at three rankings for each click."""
+def _disk(config: RunConfig, rows: int) -> Finding:
+    """Check that the disk has twice the room that the rows need."""
     # Twice, because results.parquet repeats all rows of the shards. For 1000 instances, one method and 20 clicks: 3 x
     # 20 x 1000 rows of 1000 bytes are 57 MiB, so 114 must be free.
-    asked = [config.clicks_of(method) for method in config.methods]
-    needed = 3 * sum(max(1, one.max_clicks) * one.draws for one in asked) * instances * BYTES_A_ROW
+    needed = rows * BYTES_A_ROW
     folder = store_of(config.run).folder
     if folder.local is None:
         return Finding("disk", State.NOTE, f"the run writes about {(needed >> 20) + 1} MiB to {folder}")

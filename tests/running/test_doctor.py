@@ -222,6 +222,38 @@ def test_training_images_are_a_note(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_methods_and_the_disk_are_looked_at_for_what_the_run_asks_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = {"name": "scenes", "params": {"count": 3}}
+    methods = [STEADY | {"datasets": ["scenes"], "trained_on": {"datasets": [three]}}]
+    config = loaded(tmp_path, limit=2, datasets=[SCENES, SCENES | {"label": "others"}], methods=methods)
+    assert found(config, "steady") == [
+        ("fine", "needs no file"),
+        ("note", "was trained on 2 of the 2 images of scenes; tables say so"),
+    ]
+    dataset = parameters.build("datasets", "scenes", {"count": 4})
+    count = sum(len(dataset.list_instances(sample_id)) for sample_id in dataset.sample_ids()[:2])
+    disk(monkeypatch, free=2 * 3 * count * doctor.BYTES_A_ROW)
+    assert found(config, "disk")[0][0] == "fine"
+
+
+@pytest.mark.slow
+def test_words_are_looked_for_where_the_run_asks(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            picture(8, 9, 3).convert("1" if folder == "masks" else "RGB").save(tmp_path / folder / f"{name}.png")
+    (tmp_path / "texts.csv").write_text("image,text\na,cup\n")
+    mine = {"name": "folder", "params": {"root": str(tmp_path)}}
+    reads = STEADY | {"uses_text": True}
+    assert len(found(loaded(tmp_path, datasets=[mine], methods=[reads]), "steady")) == 2
+    assert found(loaded(tmp_path, datasets=[mine], methods=[reads], limit=1), "steady") == [("fine", "needs no file")]
+    others = {"only": {"folder": ["b"]}}
+    assert len(found(loaded(tmp_path, datasets=[mine], methods=[reads], **others), "steady")) == 2
+
+
+@pytest.mark.slow
 def test_a_file_that_is_none_of_keys_is_wrong_and_the_next_method_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "keys.txt").write_text("139\n")
     methods = [STEADY | {"trained_on": {"images": str(tmp_path / "keys.txt")}}, STEADY | {"label": "next"}]
