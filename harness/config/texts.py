@@ -23,13 +23,24 @@ COLUMNS = ("name", "said", "synonym", "hypernym")
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """The rows of a words file, by the class name that the data set prints: said, synonym, hypernym; "" for none."""
+    """The spoken forms of class names, their synonyms and hypernyms.
+
+    Attributes:
+        rows: The rows of a words file, by the name that the data set prints: said, synonym, hypernym; "" for none.
+        written: Whether a name without a spoken form is said exactly as it is written, underscores included.
+    """
 
     rows: Mapping[str, Mapping[str, str]]
+    written: bool = False
 
     def said(self, name: str) -> str:
-        """The spoken form of a class name ("tvmonitor": "tv monitor"); the name itself if the file has none."""
-        return self.rows.get(name, {}).get("said") or name
+        """The spoken form of a class name ("tvmonitor": "tv monitor").
+
+        If the file has none, it is the name with blanks for underscores: LVIS's "aerosol_can" is "aerosol can", which
+        a text tower reads otherwise than the two words with a mark between them.
+        """
+        spoken = "" if self.written else name.replace("_", " ").strip()
+        return self.rows.get(name, {}).get("said") or spoken or name
 
     def other(self, name: str, kind: str) -> str:
         """A class name's synonym or hypernym.

@@ -48,12 +48,12 @@ TextOrRule = Annotated[Text, BeforeValidator(_as_text)]
 
 
 def words_of(text: Text) -> Words:
-    """Read the words file of a `text:`; without a file every name is used as it is printed.
+    """Read the words file of a `text:`; without a file every name is used exactly as it is printed.
 
     Raises:
         UserError: It is no such file.
     """
-    return read_words(places.located(text.words)) if text.words else Words({})
+    return read_words(places.located(text.words)) if text.words else Words({}, written=True)
 
 
 def checked_text(text: Text, where: str) -> Text:

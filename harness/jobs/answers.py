@@ -151,5 +151,5 @@ def check_classes(method: MethodEntry, trained: Trained | None) -> None:
 
 
 def _words(name: str) -> set[str]:
-    row = words_of(Text()).rows.get(name, {})
-    return {one.lower() for one in (name, row.get("said"), row.get("synonym")) if one}
+    words = words_of(Text())
+    return {one.lower() for one in (name, words.said(name), words.rows.get(name, {}).get("synonym")) if one}

@@ -100,6 +100,14 @@ def test_the_names_that_voc_prints_as_one_word_are_said_as_in_the_papers_code() 
     }
 
 
+def test_underscores_are_not_said_unless_names_are_taken_as_they_are_written() -> None:
+    words = read_words(WORDS)
+    names = ("aerosol_can", "bow_(weapon)", "_background_", "_", "")
+    assert [words.said(name) for name in names] == ["aerosol can", "bow (weapon)", "background", "_", ""]
+    assert [Words({}, written=True).said(name) for name in names] == [*names]
+    assert Words({"hot_dog": {"said": "hot_dog"}}).said("hot_dog") == "hot_dog"
+
+
 def test_a_name_stands_once_in_the_shipped_words() -> None:
     with WORDS.open(encoding="utf-8", newline="") as file:
         counts = Counter(row["name"] for row in csv.DictReader(file))

@@ -217,6 +217,7 @@ def test_one_class_may_have_two_names() -> None:
     voc = ("aeroplane", "tvmonitor", "cat", "sofa")
     assert classes_trained_on(trained("airplane", "tv", "cat", "zebra"), voc) == ("aeroplane", "tvmonitor", "cat")
     assert classes_trained_on(trained("cat", "sofa"), voc) == ("cat", "sofa")
+    assert classes_trained_on(trained("wine glass", "zebra"), ("wine_glass", "aerosol_can")) == ("wine_glass",)
     assert classes_trained_on(None, voc) == classes_trained_on(trained(), voc) == ()
 
 
