@@ -281,10 +281,16 @@ def _texts(config: RunConfig, method: MethodEntry, own: Sequence[Asked]) -> Iter
     """Count the instances of each data set without words, and the texts that are longer than the method reads."""
     limits = list(limits_of("methods", method.name, method.params))
     declared = registry.find("methods", method.name).uses_text if method.uses_text is None else method.uses_text
-    for one in own if limits or declared else ():
+    for one in own:
         entry, dataset, listed = one.entry, one.dataset, one.listed
-        if lacking := without_words(config, method, entry, dataset, listed):
-            share = f"{lacking} of {sum(map(len, listed.values()))} instances of {label(entry)}"
+        count = sum(map(len, listed.values()))
+        lacking, failing = without_words(config, method, entry, dataset, listed)
+        if failing:  # Also those of a method that reads no text: an instance without its words is not asked for.
+            yield _without_rule(config, method, entry, failing, count)
+        if not (limits or declared):
+            continue
+        if lacking:
+            share = f"{lacking} of {count} instances of {label(entry)}"
             yield Finding(
                 label(method), State.NOTE, f"{share} have no words: they will be failed rows if it needs some"
             )
@@ -293,6 +299,15 @@ def _texts(config: RunConfig, method: MethodEntry, own: Sequence[Asked]) -> Iter
             if said := too_long(texts, limit):
                 state = State.NOTE if limit.cut else State.WRONG
                 yield Finding(label(method), state, f"on {label(entry)}, {said}")
+
+
+def _without_rule(config: RunConfig, method: MethodEntry, entry: Plugin, reasons: Sequence[str], count: int) -> Finding:
+    """The finding on those of `count` instances for which the text rule has no words."""
+    stops = len(reasons) > config.max_failures * count
+    then = f"; max_failures={config.max_failures:g} would stop the run" if stops else ""
+    share = f"{len(reasons)} of {count} instances of {label(entry)}"
+    said = f"{share} will be failed rows{then}. The first: {reasons[0]}"
+    return Finding(label(method), State.WRONG if stops else State.NOTE, said)
 
 
 def _to_train_on(entry: Plugin) -> Finding:

@@ -38,36 +38,42 @@ def texts_of(
     wording = Wording(config.text_of(method), dataset.classes)
     if wording.looks:  # It may choose any of them, depending on the pictures.
         return list(dict.fromkeys(wording.vocabulary))
-    said = _said(config, wording, entry, listed)
+    said = (text for text, _ in _said(config, wording, entry, listed))
     return [text for text in dict.fromkeys(said) if text is not None]
 
 
 def without_words(
     config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset, listed: Mapping[str, Sequence[Listed]]
-) -> int:
-    """Count the instances of a data set for which a method gets no words. The arguments are those of `texts_of`.
+) -> tuple[int, list[str]]:
+    """Count the instances of a data set for which there are no words. The arguments are those of `texts_of`.
 
     With the rule `none` nobody expects any, and a rule that looks at the pictures finds its words there: both give 0.
+
+    Returns:
+        How many instances a method is asked for without words; and for those that it is not asked for, since the rule
+        fails on them, the reason of each.
     """
     wording = Wording(config.text_of(method), dataset.classes)
     if wording.looks or config.text_of(method).rule == "none":
-        return 0
-    return sum(text is None for text in _said(config, wording, entry, listed))
+        return 0, []
+    without = [reason for text, reason in _said(config, wording, entry, listed) if text is None]
+    reasons = [reason for reason in without if reason]
+    return len(without) - len(reasons), reasons
 
 
 def _said(
     config: RunConfig, wording: Wording, entry: Plugin, listed: Mapping[str, Sequence[Listed]]
-) -> Iterator[str | None]:
-    """The text of each instance; None for one without, and none at all for one that the rule has no words for."""
+) -> Iterator[tuple[str | None, str]]:
+    """The text of each instance, None for one without; and the reason if the rule has no words for it, else ""."""
     for sample_id, instances in listed.items():
         present = frozenset(one.category for one in instances)
         for one in instances:
             # The same generator as in the evaluation, so that a rule that draws gives the same words as in the run.
             rng = partial(click_rng, config.seed, entry.name, sample_id, one.id.partition("~")[0], TEXT_ROUND, 0)
             try:
-                yield wording.said(one, present, rng).text
-            except ValueError:  # The rule has no words for it; its failed row will have the reason.
-                continue
+                yield wording.said(one, present, rng).text, ""
+            except ValueError as error:
+                yield None, str(error)
 
 
 def too_long(texts: Sequence[str], limit: TextLimit) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import open_clip
 import pytest
 import yaml
+from harness.datasets.scenes.scenes import CLASSES
 
 from harness.config.run_config import RunConfig, load_run
 from harness.plugins import parameters
@@ -124,3 +125,22 @@ def test_doctor_says_it_of_each_method_and_data_set(tmp_path: Path) -> None:
     )
     assert "longer texts will be failed rows. The longest has " in wrong and "over there" in wrong
     assert not [one for one in examined(config(tmp_path, method)) if one.state is State.WRONG]
+
+
+def test_doctor_says_where_the_rule_has_no_words_whatever_the_method_reads(tmp_path: Path) -> None:
+    words = tmp_path / "words.csv"
+    words.write_text("name,said,synonym,hypernym\n" + "".join(f"{one},,thing,\n" for one in CLASSES if one != "cup"))
+    scenes = parameters.build("datasets", "scenes", {"count": 20})
+    named = [one.category for sample_id in scenes.sample_ids() for one in scenes.list_instances(sample_id)]
+    cups = named.count("cup")
+    assert 0 < cups / len(named) < 0.2
+    asked = {"datasets": [{"name": "scenes", "params": {"count": 20}}]}
+    told = {}
+    for limit in (0, 0.2):
+        text = {"rule": "synonym", "words": str(words)}
+        found = config(tmp_path, STEADY, text=text, max_failures=limit, **asked)
+        (told[limit],) = [one for one in examined(found) if "failed rows" in one.text]
+    share = f"{cups} of {len(named)} instances of scenes will be failed rows"
+    assert told[0].state is State.WRONG
+    assert told[0].text.startswith(f"{share}; max_failures=0 would stop the run. The first: no synonym for 'cup'")
+    assert told[0.2].state is State.NOTE and told[0.2].text.startswith(f"{share}. The first: no synonym for 'cup'")
