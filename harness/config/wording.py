@@ -21,7 +21,7 @@ from harness.plugins.failures import contained, described
 from harness.plugins.registry import entry, find
 from harness.structures import Instance, Listed, Said, UserError
 
-READ_SAID_ALONE = ("given", "class_name", "none")
+READ_SAID_ALONE = ("given", "class_name", "none", "wrong_present", "wrong_absent", "auto/v1")
 """The rules that read only the spoken forms of names from a words file, and no synonyms or hypernyms."""
 
 

@@ -14,7 +14,7 @@ from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, fingerprint, label
 from harness.config.run_config import RunConfig
 from harness.config.trained import Trained
-from harness.config.wording import words_of
+from harness.config.wording import deciding
 from harness.evaluation.pictures import listed
 from harness.evaluation.probe import says_uses_text
 from harness.evaluation.protocol import Protocol, start_said
@@ -154,7 +154,7 @@ def _parts(config: RunConfig, method: MethodEntry, listing: Listing, weights: Ma
         "clicks": fingerprint(config.clicks_of(method).protocol),
         "seed": str(config.seed),
         "trained_classes": ", ".join(method.trained_on.classes),
-        "text": f"{text.rule}, {text.template}, {fingerprint(words_of(text).rows)}",
+        "text": f"{text.rule}, {text.template}, {fingerprint(deciding(text))}",
         "metrics": ", ".join(sorted(config.metrics)),
         "code": harness.__version__,
     }

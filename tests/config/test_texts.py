@@ -131,6 +131,14 @@ def test_a_file_that_a_spreadsheet_wrote(tmp_path: Path) -> None:
     assert (words.said("cup"), words.other("cup", "synonym")) == ("cup", "mug, beaker")
 
 
+def test_a_file_that_was_edited_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "words.csv"
+    path.write_text("name,said,synonym,hypernym\ncup,,mug,vessel\n")
+    assert read_words(path).other("cup", "synonym") == "mug"
+    path.write_text("name,said,synonym,hypernym\ncup,,beaker,vessel\n")
+    assert read_words(path).other("cup", "synonym") == "beaker"
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

@@ -101,6 +101,17 @@ def test_what_changes_no_row_changes_no_part(changed: dict[str, Any]) -> None:
     assert parts(config(**changed)) == parts(config())
 
 
+def test_rows_stay_when_a_words_file_gets_words_that_their_rule_does_not_read(tmp_path: Path) -> None:
+    words, found = tmp_path / "words.csv", {}
+    for number, row in enumerate(("dot,spot,,", "dot,spot,mark,", "dot,point,mark,")):
+        words.write_text(f"name,said,synonym,hypernym\n{row}\n")
+        for rule in ("given", "wrong_present", "synonym"):
+            found[rule, number] = parts(config(text=Text(rule=rule, words=str(words))))["text"]
+    assert found["given", 0] == found["given", 1] != found["given", 2]
+    assert found["wrong_present", 0] == found["wrong_present", 1] != found["wrong_present", 2]
+    assert len({found["synonym", number] for number in range(3)}) == 3
+
+
 def test_another_version_of_the_code_is_another_part(monkeypatch: pytest.MonkeyPatch) -> None:
     before = parts(config())
     monkeypatch.setattr("harness.__version__", "99")
