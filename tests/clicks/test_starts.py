@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.clicks.starts import STARTS, Start
+from harness.clicks.starts import STARTS, WAYS, Start
 from harness.clicks.strategy import Situation, click_rng
 from harness.structures import Box, Instance, Mask, Sample
 
@@ -84,6 +84,18 @@ def test_rough_masks_by_hand() -> None:
     middle = started("rough/v1", truth, how="holed", rng=Drawn(40)).mask  # the 41st pixel of 81
     np.testing.assert_array_equal(middle, truth & (np.hypot(y - 14, x - 24) > 2.5))
     assert truth.sum() - middle.sum() == 21
+
+
+def test_pixels_exactly_as_far_as_the_reach() -> None:
+    # A disc of the pixels with x * x + y * y < 200: D * D is 200 in its middle, so half of D is the root of 50. Twelve
+    # pixels, such as (1, 7) and (5, 5), are just as far from the middle.
+    y, x = np.ogrid[-30:30, -32:32]
+    disc = x * x + y * y < 200
+    rough = {how: started("rough/v1", disc, how=how, rng=Drawn(disc.sum() // 2)).mask for how in WAYS}
+    np.testing.assert_array_equal(rough["eroded"], x * x + y * y < 50)
+    np.testing.assert_array_equal(rough["holed"], disc & (x * x + y * y > 50))
+    to_disc = np.square(np.argwhere(np.ones_like(disc))[:, None] - np.argwhere(disc)).sum(axis=2).min(axis=1)
+    np.testing.assert_array_equal(rough["dilated"].ravel(), to_disc <= 50)
 
 
 def test_a_dilated_mask_is_cut_at_the_image() -> None:
