@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import shutil
@@ -98,6 +99,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 @pytest.fixture
 def two_images_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals from two images on: those of a toy with so few can be worked out by hand."""
+    importlib.import_module("harness.report.comparison")  # It keeps the true number, for messages.
     for module in ("resampling", "contrasts"):
         monkeypatch.setattr(f"harness.statistics.{module}.LEAST_IMAGES", 2)
 

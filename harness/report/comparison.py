@@ -7,7 +7,7 @@ part's; its label does not matter. So a run with two entries of the plugin `sam`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,12 +121,12 @@ def gains(
 
 def interval(gain: Gain, scale: Scale = SHARE) -> str:
     """`+4.52 [+3.10, +5.90]`, in points of a share; without an interval if the instances are of few images."""
-    ends = (
-        f"from fewer than {LEAST_IMAGES} images"
-        if math.isnan(gain.low)
-        else f"[{scale.signed(gain.low)}, {scale.signed(gain.high)}]"
-    )
-    return f"{scale.signed(gain.difference)} {ends}"
+    return f"{scale.signed(gain.difference)} {ends(gain.low, gain.high, scale.signed)}"
+
+
+def ends(low: float, high: float, shown: Callable[[float], str]) -> str:
+    """`[3.10, 5.90]`; in place of an interval that is NaN it says that the instances are of few images."""
+    return f"from fewer than {LEAST_IMAGES} images" if math.isnan(low) else f"[{shown(low)}, {shown(high)}]"
 
 
 def gain_cell(gain: Gain | None, context: Context, doubts: tuple[str, ...] = ()) -> Cell:

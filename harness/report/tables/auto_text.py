@@ -16,9 +16,9 @@ import pandas as pd
 
 from harness.plugins.registry import register_table
 from harness.report.baselines import baselines
-from harness.report.comparison import PARTS, RIGHT_WORDS, answers, base, gain_cell, interval, text_rules
+from harness.report.comparison import PARTS, RIGHT_WORDS, answers, base, ends, gain_cell, interval, text_rules
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, share
+from harness.report.layout import Cell, Column, Row, Table, number, percent, share
 from harness.report.scores import (
     about,
     bounds,
@@ -141,11 +141,9 @@ def _said(trio: Trio) -> Iterator[str]:
     who = f"{line['dataset']}, {line['method']}"
     right = _right(trio.found["guessed"])
     values = right[list(PARTS.values())]
-    ends = dict(zip(values, bounds(values, right), strict=True))
     shares = [
-        f"{name} {share(float(values[name].mean())).text} [{100 * ends[name][0]:.2f}, {100 * ends[name][1]:.2f}] "
-        f"(n = {values[name].count()})"
-        for name in values
+        f"{name} {percent(values[name].mean())} {ends(low, high, percent)} (n = {values[name].count()})"
+        for name, (low, high) in zip(values, bounds(values, right), strict=True)
         if values[name].count()
     ]
     yield f"{who}: the guess is right on {', '.join(shares)}."
@@ -166,7 +164,7 @@ def _said(trio: Trio) -> Iterator[str]:
     yield f"{who}, over none, {', '.join(halves)}."
     if given is not None:
         recovered = [
-            f"{name} {gain.difference:.2f} [{gain.low:.2f}, {gain.high:.2f}]"
+            f"{name} {number(gain.difference)} {ends(gain.low, gain.high, number)}"
             for name, (some, whole) in _parts(over, given)
             if (gain := share_of(some, whole)).n
         ]

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import answers
+from harness.report.comparison import answers, ends
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, percent, share, signed, spread
 from harness.report.scores import about, bounds, failures, gaps, named, of_line, scored, scores, with_intervals
@@ -45,8 +45,8 @@ def refinement(final: FinalClicks, context: Context) -> Table:
     notes: list[str] = []
     # `final` holds the rows after each method's last click. For a line after fewer clicks, the same scores are made of
     # the rows at that click, once for all methods that show it.
-    ends = answers(scores(final, context), context)
-    shown = [(last, number) for _, last in ends.iterrows() for number in _numbers(last, final)]
+    last_lines = answers(scores(final, context), context)
+    shown = [(last, number) for _, last in last_lines.iterrows() for number in _numbers(last, final)]
     earlier = {number for last, number in shown if number < last["clicks"]}
     parts = {number: FinalClicks.of(at_click(final.every, number)) for number in earlier}
     lines = {number: scores(part, context) for number, part in parts.items()}
@@ -57,7 +57,7 @@ def refinement(final: FinalClicks, context: Context) -> Table:
             line = some[(some[ENTRY] == last[ENTRY]).all(axis=1)].iloc[0]
         for row, note in _rows(line, number, part, context):
             body.append(row)
-            notes.append(note)
+            notes += [note] if note else []
     heads = [Column("Dataset"), Column("Method"), Column("Began with"), Column("Clicks", align="right")]
     tails = [Column(name, align="right") for name in ("IoU in", "IoU out", "Change", "Worse", "n", "Failed")]
     said = (*notes, _GENERAL) if body else ("No prompt of this run began with a box or a mask.",)
@@ -87,27 +87,27 @@ def _rows(line: pd.Series[Any], number: int, final: FinalClicks, context: Contex
 def _row(
     line: pd.Series[Any], rows: pd.DataFrame, kind: str, number: int, final: FinalClicks, context: Context
 ) -> tuple[Row, str]:
-    """The line of some inputs, and a note with its intervals."""
+    """The line of some inputs, and a note with its intervals; no note if there is no mean."""
     values = _values(rows)
     own = rows.loc[values.index]
     whole = pd.notna(line["mean"])  # If rows are missing, a mean would be over a part.
     means = {name: float(values[name].mean()) if whole else math.nan for name in values}
-    ends = dict(zip(values, bounds(values, own), strict=True))
+    between = dict(zip(values, bounds(values, own), strict=True))
     n = len(values) if whole else 0
     cells = [share(means[name], gaps(line), n=n) for name in (IN, OUT, "worse")]
     shown_in, shown_out, worse = with_intervals(cells, values[[IN, OUT, "worse"]], own, context)
-    low, high = ends["change"]
+    low, high = between["change"]
     behind = spread(signed(low), signed(high), n) if context.intervals and whole else ""
     change = Cell(signed(means["change"]), gaps(line), n=n, spread=behind)
     names = (Cell(line["dataset"]), Cell(named(line), about(line, final, context) + failures(line, final)))
     counts = (Cell(str(n)), Cell(str(line["failed"])))
     row = Row((*names, Cell(kind), Cell(str(number)), shown_in, shown_out, change, worse, *counts), kind == "all")
-    clicks, (least, most) = f"{number} click{'s' * (number != 1)}", ends["worse"]
     told = (
-        f"{line['dataset']}, {named(line)}, {kind}, {clicks}: change {signed(means['change'])} [{signed(low)}, "
-        f"{signed(high)}], worse {percent(means['worse'])} [{percent(least)}, {percent(most)}] (n = {n})."
+        f"{line['dataset']}, {named(line)}, {kind}, {number} click{'s' * (number != 1)}: change "
+        f"{signed(means['change'])} {ends(low, high, signed)}, worse {percent(means['worse'])} "
+        f"{ends(*between['worse'], percent)} (n = {n})."
     )
-    return row, told
+    return row, told if whole else ""
 
 
 def _values(rows: pd.DataFrame) -> pd.DataFrame:

@@ -55,12 +55,14 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     ]
     notes = "\n".join(built.notes)
     assert "toy, ours, guessed: the guess is right on overall 75.00 [" in notes
+    assert "unseen 0.00 from fewer than 5 images (n = 1)." in notes
     assert (
         "over none, where the guess is right +36.67 [" in notes
         and "wrong -20.00 from fewer than 5 images (n = 1)" in notes
     )
     # 0.6 - 0.2 + 0.2 + 0.3 of 0.6 + 0.4 + 0.3 + 0.3
     assert "recovered of what the given words gain: overall 0.56 [" in notes and "seen 0.92 [" in notes
+    assert "unseen -0.50 from fewer than 5 images." in notes
 
 
 @pytest.mark.usefixtures("two_images_do")

@@ -31,6 +31,7 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.body]
 
 
+@pytest.mark.usefixtures("two_images_do")
 def test_by_hand(rows: pd.DataFrame) -> None:
     built = build_table("refinement", rows, Context("demo"))
     assert [line[1:] for line in texts(built)] == [
@@ -62,6 +63,7 @@ def test_missing_rows_leave_no_mean(rows: pd.DataFrame) -> None:
     gone = (rows["method"] == "ritm") & (rows["instance_id"] == "A1")
     built = build_table("refinement", rows[~gone], Context("demo"))
     assert {line[5] for line in texts(built)} == {"–"}
+    assert not any("change" in note for note in built.notes[:-1])
 
 
 @pytest.mark.parametrize("drop", [True, False])
