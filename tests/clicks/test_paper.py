@@ -54,6 +54,28 @@ def test_the_first_positive_is_version_one_s(margin: float) -> None:
             assert (first,) == interior(situation(mask, seed), margin=margin)
 
 
+def test_by_default_a_click_is_at_least_as_deep_as_35_of_100_of_the_depth() -> None:
+    # The object is 40 pixels high, so 20 deep in its middle: 0.35 * 20 = 7, which the rows 26 to 53 are.
+    for rule in (interior, prompt):
+        rows = [click.y for seed in range(200) for click in rule(situation(seed=seed))]
+        assert (min(rows), max(rows)) == (26, 53)
+
+
+def test_by_default_positives_are_150_pixels_apart_and_negatives_within_40() -> None:
+    road = np.zeros((60, 420), bool)
+    road[2:9, 5:415] = True
+    instance = Instance("i", road, "thing")
+    sample = Sample("s", np.zeros((60, 420, 3), np.uint8), (instance,))
+    gaps, away = [], []
+    for seed in range(120):
+        at = Situation(sample, instance, (), None, click_rng(seed, "d", "s", "i", 1))
+        one, two, off = prompt(at, positives=2, negatives=1)
+        gaps.append(gap(one, two))
+        away.append(off.y - 8)
+    assert 150 <= min(gaps) < 155 and max(gaps) > 200
+    assert 38 <= max(away) <= 40
+
+
 @pytest.mark.parametrize(("positives", "negatives"), [(1, 0), (2, 1), (1, 1), (5, 4)])
 def test_as_many_as_asked_positives_first(positives: int, negatives: int) -> None:
     for truth in (OBJECT, box(4, 5, 6, 7), box(0, H, 0, W - 1)):

@@ -37,6 +37,16 @@ def test_boundary_iou_counted_by_hand() -> None:
     assert boundary_iou(truth, prediction) == 10 / 62
 
 
+def test_masks_that_overlap_in_a_corner_or_lie_above_each_other() -> None:
+    # They share the columns 15 to 19 and the rows 8 to 14; of the bands, one pixel wide, only (19, 8) and (15, 14).
+    upper, lower = Region(rectangle(10, 5, 20, 15)), Region(rectangle(15, 8, 30, 18))
+    assert upper.intersection(lower) == lower.intersection(upper) == 5 * 7
+    assert iou(upper, lower) == iou(lower, upper) == 35 / 215
+    assert boundary_iou(upper, lower) == boundary_iou(lower, upper) == 2 / (36 + 46 - 2)
+    below = Region(rectangle(5, 20, 40, 22))
+    assert iou(upper, below) == iou(below, upper) == boundary_iou(upper, below) == 0.0
+
+
 def test_boundary_iou_is_not_capped_by_the_mask_iou() -> None:
     solid, ring = rectangle(4, 4, 40, 28), rectangle(4, 4, 40, 28) & ~rectangle(5, 5, 39, 27)
     assert boundary_iou(Region(solid), Region(ring)) == 1.0

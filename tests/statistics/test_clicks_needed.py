@@ -58,6 +58,15 @@ def test_several_clicks_a_round() -> None:
     assert found.areas().mean() == pytest.approx(((0.55 + 0.925) / 2 + (0.15 + 0.25) / 2) / 2)
 
 
+def test_an_instance_fails_by_the_share_of_its_draws_that_do() -> None:
+    # Both draws of the first fail, one of the second's two, and of the third's one is good enough at the last click.
+    first, second = rows((0.1, 0.2), (0.1, 0.2), (0.1, 0.9)), rows((0.3, 0.4), (0.9, 0.9), (0.9, 0.9))
+    found = sequences(pd.concat([first.assign(draw=0), second.assign(draw=1)]))
+    assert found.needed(0.9).tolist() == [2, 1.5, 1.5]
+    assert (found.nof_ritm(0.9), found.nof_strict(0.9)) == (2, 2)  # 1 + 1/2 + 1/2, and 1 + 1/2 rounded
+    assert found.areas().tolist() == pytest.approx([0.25, (0.15 + 0.9) / 2, (0.5 + 0.9) / 2])
+
+
 def test_a_broken_sequence_counts_as_failed() -> None:
     found = sequences(rows((0.5, 0.6, 0.7), (0.5, None), (None,), (0.9, 0.9)))
     assert found.ious.tolist() == [[0.5, 0.6, 0.7]] and found.failed == 3

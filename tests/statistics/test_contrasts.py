@@ -43,6 +43,7 @@ def test_later_clicks_may_follow_the_masks_but_not_another_rule() -> None:
     assert paired(a.assign(click_index=2), b.assign(click_index=[1, 2]))["instance_id"].tolist() == ["B1"]
     named = {"click_strategy": "ritm/v1", "click_options": None}
     assert len(paired(a.assign(**named), b.assign(**named))) == 2
+    assert paired(a.assign(**named), b.assign(**named | {"click_options": '{"margin": 0}'})).empty
     assert paired(a.assign(**named), b.assign(**named | {"click_strategy": "sam/v1"})).empty
 
 
@@ -62,6 +63,8 @@ def test_each_part_needs_as_many_images_as_an_interval() -> None:
         contrast(more, rows(dict.fromkeys("KLMNO"[:images], 0)).assign(gain=gains[:images])) for images in (4, 5)
     )
     assert (few.difference, few.n) == (pytest.approx(0.2 - 0.125), 14) and np.isnan([few.low, few.high]).all()
+    of_four = contrast(more, rows(dict.fromkeys(["K1", "K2", "L", "M", "N"], 0)).assign(gain=gains))
+    assert np.isnan([of_four.low, of_four.high]).all()
     assert (enough.difference, enough.n) == (pytest.approx(0.1), 15) and enough.low < 0.1 < enough.high
 
 
@@ -73,7 +76,10 @@ def test_equal_gains_have_no_spread() -> None:
 
 def test_over_nothing_there_is_none() -> None:
     none = rows({"A1": 0}).assign(gain=0.1).iloc[:0]
-    assert np.isnan(contrast(none, none).difference) and np.isnan(mean_gain(none).low)
+    some = rows({"A1": 0}).assign(gain=0.1)
+    for more, less in ((none, none), (some, none), (none, some)):
+        assert np.isnan(contrast(more, less).difference) and contrast(more, less).n == 0
+    assert np.isnan(mean_gain(none).low) and mean_gain(some).difference == pytest.approx(0.1)
 
 
 def test_one_image_has_no_interval() -> None:
@@ -100,13 +106,13 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 @pytest.mark.usefixtures("two_images_do")
 def test_a_share_is_the_ratio_of_two_sums_over_the_same_instances() -> None:
-    some = rows({"A1": 0, "A2": 0, "B1": 0}).assign(gain=[0.2, 0.0, 0.3])
-    whole = rows({"A1": 0, "B1": 0, "C1": 0}).assign(gain=[0.4, 0.6, 9.0])
+    some = rows({"A1": 0, "A2": 0, "B1": 0}).assign(gain=[0.2, 0.0, 0.8])
+    whole = rows({"A1": 0, "B1": 0, "C1": 0}).assign(gain=[0.4, 1.6, 9.0])
     found = share_of(some, whole)
-    assert (found.difference, found.n) == (pytest.approx(0.5 / 1.0), 2)
+    assert (found.difference, found.n) == (pytest.approx(1.0 / 2.0), 2)
     assert found.low == pytest.approx(0.5) and found.high == pytest.approx(0.5)  # half in either image
     uneven = share_of(some.assign(gain=[0.4, 0.0, 0.0]), whole)
-    assert uneven.difference == pytest.approx(0.4) and uneven.low < 0.4 < uneven.high
+    assert uneven.difference == pytest.approx(0.4 / 2.0) and uneven.low < 0.2 < uneven.high
 
 
 @pytest.mark.parametrize("gain", [[0.0, 0.0], [-0.3, 0.1]])

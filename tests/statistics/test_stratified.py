@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.statistics.resampling import interval_of_means
 from harness.statistics.stratified import class_mean, matched_weights, octave, stratified
 
 HAND = pd.DataFrame(
@@ -33,6 +34,15 @@ def test_each_class_counts_once() -> None:
 def test_over_nothing_there_is_none_and_of_one_image_no_interval() -> None:
     assert math.isnan(class_mean(HAND.iloc[:0]).difference)
     assert math.isnan(class_mean(HAND.iloc[:2]).low)
+
+
+def test_the_interval_is_that_of_influences_counted_by_hand() -> None:
+    rows = pd.DataFrame({"dataset": "toy", "image_id": [*list("12345"), "1"], "category": ["cup"] * 5 + ["tie"]})
+    found = class_mean(rows.assign(iou=[0.1, 0.2, 0.3, 0.4, 0.5, 0.9]))
+    # A cup moves the mean by 1/2 * (its IoU - 0.3) / 5. The tie is in one image, so it counts from the mean of the two
+    # classes, 0.6: 1/2 * (0.9 - 0.6) / 1. The images' influences are 0.13, -0.01, 0, 0.01 and 0.02, together 0.15.
+    low, high = interval_of_means(5 * (np.array([0.13, -0.01, 0.0, 0.01, 0.02]) - 0.03), np.ones(5))
+    assert [found.difference, found.low, found.high] == pytest.approx([0.6, 0.6 + low, 0.6 + high])
 
 
 @pytest.mark.slow
@@ -68,6 +78,7 @@ def test_the_interval_is_that_of_drawn_images() -> None:
 def test_size_bins_double() -> None:
     assert octave(pd.Series([0.0, 1, 2, 3, 4, 1023, 1024])).tolist()[1:] == [0, 1, 1, 2, 9, 10]
     assert math.isnan(octave(pd.Series([0.0]))[0])
+    assert octave(pd.Series([8.0, 64.0], index=[5, 3])).to_dict() == {5: 3, 3: 6}  # rows that were filtered
 
 
 def test_a_bin_weighs_the_same_in_both_halves_and_needs_both() -> None:
