@@ -50,7 +50,7 @@ def pixels(mask: Mask, left: int = 0, top: int = 0) -> Pixels:
     return at_places(np.flatnonzero(mask), mask.shape[1], left, top)
 
 
-def at_places(places: Int[np.ndarray, " n"], width: int, left: int = 0, top: int = 0) -> Pixels:
+def at_places(places: Int[np.ndarray, " n"], width: int, left: int, top: int) -> Pixels:
     """Pixels by their positions in a flattened window of this width."""
     y = places // width  # divided once: NumPy's divmod and nonzero of two dimensions are several times slower
     return Pixels(places - y * width + left, y + top)

@@ -63,6 +63,14 @@ def test_a_tie_between_missing_and_too_much_is_negative() -> None:
     assert ritm(deeper) == center(deeper) == (Click(11, 8),)
 
 
+def test_a_missing_region_deeper_by_the_least_is_clicked_first() -> None:
+    # The middle of the missing cross is sqrt(2) deep, each surplus pixel of the line 1.
+    cross = np.zeros((H, W), bool)
+    cross[10, 19:22] = cross[9:12, 20] = True
+    at = situation(OBJECT, (OBJECT & ~cross) | box(24, 25, 8, 29))
+    assert ritm(at) == center(at) == (Click(20, 10),)
+
+
 def test_a_deeper_error_wins_over_a_larger_one() -> None:
     missing, extra = box(5, 9, 8, 29), box(22, 29, 1, 8)
     at = situation(OBJECT, (OBJECT & ~missing) | extra)
