@@ -30,7 +30,6 @@ _ABOUT = ["seen", "category", "same_class_count", "gt_area_px"]
 
 def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str]) -> tuple[pd.DataFrame, dict[str, int]]:
     """The answers to identical prompts, a row for each instance, draw and click; and reason -> how many it drops."""
-    dropped = _lone(a, b)
     frames = []
     for own in (a, b):
         own = own[own["status"] == "ok"]
@@ -40,6 +39,7 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str])
         frames.append(scored.assign(score=own.get(metric, np.nan), clicks=click_keys(own["clicks"])))
     pairs = _whole(frames[0].merge(frames[1], on=[*ASKED, "click_index"], suffixes=("", "_b")), a, b)
     pairs = _before_own_clicks(pairs)
+    dropped = _lone(a, b, pairs)
     # Each instance is counted under the first reason that holds for it, hence `~gone`: the counts add up.
     reasons = {
         "with other clicks": pairs["clicks"] != pairs["clicks_b"],
@@ -102,17 +102,21 @@ def _whole(pairs: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFram
     return pairs[answered.to_numpy() == of].reset_index(drop=True)
 
 
-def _lone(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, int]:
-    """How many instances only one method has rows of, and how many it failed on."""
-    asked = [set(map(tuple, own[INSTANCE].drop_duplicates().to_numpy())) for own in (a, b)]
-    lost = [set(map(tuple, own.loc[own["status"] != "ok", INSTANCE].drop_duplicates().to_numpy())) for own in (a, b)]
+def _lone(a: pd.DataFrame, b: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, int]:
+    """How many instances have no pair, by the reason: rows of one method alone, a failure, or other prompts."""
+    asked, lost = (_instances(a), _instances(b)), [_instances(own[own["status"] != "ok"]) for own in (a, b)]
     both = asked[0] & asked[1]
     return {
         "only the first was asked": len(asked[0] - both),
         "only the second was asked": len(asked[1] - both),
         "the first failed on": len(lost[0] & both),
         "the second failed on": len(lost[1] & both - lost[0]),
+        "with other draws or numbers of clicks": len(both - lost[0] - lost[1] - _instances(pairs)),
     }
+
+
+def _instances(rows: pd.DataFrame) -> set[tuple[str, str, str]]:
+    return set(map(tuple, rows[INSTANCE].drop_duplicates().to_numpy()))
 
 
 def _refuse_double(own: pd.DataFrame) -> None:

@@ -134,6 +134,17 @@ def test_what_is_not_identical_is_dropped_and_counted() -> None:
     assert found.lines.loc[0, "n"] == len(mine) - 5
 
 
+def test_an_instance_that_lacks_a_draw_is_dropped_and_counted() -> None:
+    one = drawn(20, {"b": 0, "a": 0.05})
+    three = pd.concat([one.assign(draw=draw) for draw in range(3)], ignore_index=True)
+    lacking = (three["method"] == "a") & (three["draw"] == 2) & (three["instance_id"] == "4")
+    found = compare(three[~lacking], "a", "b")
+    assert {why: count for why, count in found.dropped.items() if count} == {"with other draws or numbers of clicks": 1}
+    assert found.lines.loc[0, "n"] == one["instance_id"].nunique() - 1
+    with pytest.raises(UserError, match=f"{one['instance_id'].nunique()} with other draws"):
+        compare(three[(three["method"] == "a") | (three["draw"] == 0)], "a", "b")
+
+
 def corrective(images: int, alike: int) -> pd.DataFrame:
     """Two methods and two clicks; the second click follows the masks, which are equal on the first `alike` images."""
     lines = []
