@@ -38,7 +38,7 @@ def test_few_images_are_as_wide_as_student_says() -> None:
         sums = rng.normal(0.5, 0.1, size=8)
         low, high = interval_of_means(sums, np.ones(8), 4000)
         ratios.append((high - low) / (2 * 2.365 * sums.std(ddof=1) / np.sqrt(8)))
-    assert np.mean(ratios) == pytest.approx(1, abs=0.06)
+    assert 0.94 < np.mean(ratios) < 1  # 0.91 without the factor for the variance of drawn means
 
 
 @pytest.mark.slow
@@ -52,6 +52,12 @@ def test_too_few_images_have_no_interval() -> None:
     five = rng.normal(0.5, 0.1, size=(5, 1000))
     low, high = intervals_of_means(five, np.ones_like(five))
     assert 0.91 < ((low < 0.5) & (high > 0.5)).mean() < 0.97
+
+
+def test_five_images_have_an_interval_and_four_have_none() -> None:
+    counts = np.array([[1.0, 1], [1, 1], [1, 1], [1, 1], [1, 0]])
+    low, high = intervals_of_means(counts * np.array([[0.1], [0.2], [0.3], [0.4], [0.5]]), counts)
+    assert low[0] < 0.3 < high[0] and np.isnan([low[1], high[1]]).all()
 
 
 def test_an_image_weighs_as_many_instances_as_it_holds() -> None:
@@ -97,6 +103,7 @@ def test_adjusted_by_hand() -> None:
     p = [0.01, float("nan"), 0.04, 0.03, 0.005]
     assert benjamini_hochberg(p) == pytest.approx([0.02, float("nan"), 0.04, 0.04, 0.02], nan_ok=True)
     assert holm(p) == pytest.approx([0.03, float("nan"), 0.06, 0.06, 0.02], nan_ok=True)
+    assert holm([0.6, 0.7]).tolist() == [1, 1]
     assert benjamini_hochberg([]).size == holm([]).size == 0
 
 
