@@ -50,6 +50,8 @@ def people(final: FinalClicks, context: Context) -> Table:
         # instance's mean over one side's draws is compared with its mean over the other's.
         by_people, simulated = (of_line(found, line).drop(columns="draw", errors="ignore") for line in (one, other))
         pairs = paired(simulated, by_people, same_clicks=False)
+        # Other than a failure, a missing row may still come, and then changes the means: until then they stay blank.
+        pairs = pairs.iloc[:0] if one["missing"] or other["missing"] else pairs
         starts = not body or body[-1].cells[0].text != one["dataset"]
         body.append(_row(one, other, pairs, final, context, starts))
         if len(pairs):
@@ -96,14 +98,12 @@ def _row(
     ways = [Cell(_way(line, name), failures(line, final)) for line in (one, other)]
     # Both means are over the same instances, so how many each method has alone is no doubt; rows that are missing are.
     doubts = tuple(dict.fromkeys(note for line in (one, other) if line["missing"] for note in gaps(line)))
-    # Other than a failure, a missing row may still come, and then changes the means: until then they stay blank.
-    whole = pairs if not (one["missing"] or other["missing"]) else pairs.iloc[:0]
-    values = whole[["score_b", "score"]]
-    means = [share(float(values[column].mean()), doubts, n=len(whole)) for column in values]
-    shown = with_intervals(means, values, whole, context) if len(whole) else means
-    difference = gain_cell(mean_gain(whole), context) if len(whole) else Cell("–")
+    values = pairs[["score_b", "score"]]
+    means = [share(float(values[column].mean()), doubts, n=len(pairs)) for column in values]
+    shown = with_intervals(means, values, pairs, context) if len(pairs) else means
+    difference = gain_cell(mean_gain(pairs), context) if len(pairs) else Cell("–")
     names = (Cell(one["dataset"]), Cell(name, about(one, final, context)), *ways)
-    counts = [Cell(str(len(whole)), doubts), Cell(str(one["failed"]), doubts)]
+    counts = [Cell(str(len(pairs)), doubts), Cell(str(one["failed"]), doubts)]
     return Row((*names, *shown, difference, *counts), starts_section=starts)
 
 

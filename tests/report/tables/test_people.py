@@ -64,7 +64,9 @@ def test_other_words_are_another_question(rows: pd.DataFrame) -> None:
 
 def test_rows_that_are_missing_leave_no_number(rows: pd.DataFrame) -> None:
     gone = rows[rows["method"].ne("ours, deepest") | rows["instance_id"].ne("A1")]
-    assert texts(build_table("people", gone, CONTEXT))[0][4:8] == ["–", "–", "–", "0"]
+    built = build_table("people", gone, CONTEXT)
+    assert texts(built)[0][4:8] == ["–", "–", "–", "0"]
+    assert not any("people and ours, deepest" in note for note in built.notes)
 
 
 def test_a_run_without_people_says_so(rows: pd.DataFrame) -> None:
