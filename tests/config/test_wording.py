@@ -59,6 +59,17 @@ def asked(text: Any) -> dict[str, tuple[str | None, tuple[str, ...]]]:
     return {asking.target.instance.id: (asking.text, way.wording.vocabulary) for asking in askings}
 
 
+def test_words_in_their_sentence_and_the_class_that_a_guess_names() -> None:
+    classes = ["tvmonitor", "tv monitor", "cup"]
+    guess, none = (Wording(Text(rule=rule, template="a {}."), classes) for rule in ("auto/v1", "none"))
+    assert guess.vocabulary == ("a tv monitor.", "a tv monitor.", "a cup.")
+    instance = Instance("1", np.ones((2, 3), bool), "cup")
+    said = guess.said(instance, frozenset(classes), np.random.default_rng, fits=[0.1, 0.2, 0.2])
+    assert said.text == "a tv monitor."  # of equal fits the first
+    assert [guess.guessed(text) for text in (said.text, "a cup.", "cup", None)] == ["tvmonitor", "cup", None, None]
+    assert none.said(instance, frozenset(), np.random.default_rng).text is None and none.guessed("a cup.") is None
+
+
 @pytest.mark.parametrize(
     "text", ["given", "class_name", "synonym", {"rule": "given", "template": "a photo of a {}."}, {"words": ""}]
 )
