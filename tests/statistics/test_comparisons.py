@@ -226,6 +226,7 @@ def test_ranks_are_as_wide_as_the_rows_allow() -> None:
     for name in ("middle", "same"):
         assert found.loc[name, ["rank_low", "rank_high", "tie_group"]].tolist() == [2, 3, 2]
     assert "sam" not in found.index and found["mean"].is_monotonic_decreasing
+    assert found["mean"].to_dict() == pytest.approx(rows.groupby("method")["iou"].mean().to_dict())
 
 
 def test_few_images_rank_nobody() -> None:
