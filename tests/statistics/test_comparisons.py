@@ -229,6 +229,13 @@ def test_ranks_are_as_wide_as_the_rows_allow() -> None:
     assert found["mean"].to_dict() == pytest.approx(rows.groupby("method")["iou"].mean().to_dict())
 
 
+def test_ranks_are_corrected_for_each_pair_once() -> None:
+    # All eight images agree: p = 2 / 2^8 = 0.008 for each of the six pairs, and 6 * 0.008 = 0.048 is below 0.05.
+    found = ranks(drawn(8, {"a": 0, "b": 1, "c": 2, "d": 3}))
+    assert found["method"].tolist() == ["d", "c", "b", "a"]
+    assert found["rank_low"].tolist() == found["rank_high"].tolist() == [1, 2, 3, 4]
+
+
 def test_few_images_rank_nobody() -> None:
     found = ranks(drawn(3, {"a": 0, "b": 0.5, "c": 0.9}))
     assert found["rank_low"].tolist() == [1, 1, 1] and found["rank_high"].tolist() == [3, 3, 3]
