@@ -89,8 +89,6 @@ def _surely_better(
 ) -> Bool[np.ndarray, "entries entries"]:
     """Whether the row's entry is surely better than the column's; `differences` has a column for each pair."""
     better = np.zeros((count, count), dtype=bool)
-    if not pairs:
-        return better
     sums, _ = by_image(instances, differences)
     for (i, j), total, p in zip(pairs, sums.sum(axis=0), holm(sign_flip_p(sums)), strict=True):
         if p < ALPHA:
