@@ -293,6 +293,8 @@ def test_what_the_rows_do_not_have_is_refused() -> None:
 def test_any_column_of_the_rows_may_name_a_group() -> None:
     rows = frame(row(iou=0.2), row(instance_id="2", iou=0.6)).assign(under_click=[1, 2])
     assert summarise(rows, by=["method", "under_click"])["mean"].tolist() == pytest.approx([0.2, 0.6])
+    unknown = summarise(rows.assign(under_click=[2.0, None]), by=["method", "under_click"])
+    assert unknown["mean"].tolist() == pytest.approx([0.2, 0.6])
 
 
 def test_double_rows_are_refused() -> None:
