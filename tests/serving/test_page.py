@@ -58,6 +58,7 @@ def page(window: Page, address: str) -> Iterator[Page]:
     window.set_viewport_size({"width": 1400, "height": 900})
     opened(window, address, START)
     yield window
+    window.unroute_all()
     assert [one for one in window.errors if EXPECTED not in one] == []  # type: ignore[attr-defined]
 
 
@@ -481,3 +482,52 @@ def test_a_prompt_is_recorded_where_its_author_agrees(window: Page, tmp_path: Pa
 
 def test_a_server_that_records_nothing_does_not_ask(page: Page) -> None:
     expect(page.locator("#record")).to_be_hidden()
+
+
+def held(page: Page, path: str) -> list[Any]:
+    """Keep the page's requests to a path back from the server; each goes on by `continue_()`."""
+    waiting: list[Any] = []
+    page.route(f"**/api/{path}", lambda route: waiting.append(route))
+    return waiting
+
+
+def wait_for(page: Page, requests: list[Any], count: int) -> None:
+    ends = time.monotonic() + 30
+    while len(requests) < count:
+        assert time.monotonic() < ends, f"{len(requests)} requests; wanted {count}"
+        page.wait_for_timeout(20)
+
+
+def test_a_map_that_comes_late_is_not_shown_for_later_words(page: Page) -> None:
+    page.fill("#words", "tie")
+    page.check("#show-saliency")
+    maps = held(page, "saliency")
+    click(page, 24, 18)
+    wait_for(page, maps, 2)
+    answers = held(page, "predict")
+    page.fill("#words", "person")
+    page.press("#words", "Enter")
+    wait_for(page, answers, 2)
+    wait_for(page, maps, 4)
+    for one in maps[:2]:
+        one.continue_()
+    page.wait_for_timeout(300)
+    for one in answers:
+        one.continue_()
+    settled(page)
+    expect(page.locator(".tile >> nth=1 >> .more figure")).to_have_count(0)
+    for one in maps[2:]:
+        one.continue_()
+    expect(page.locator(".tile >> nth=1 >> .more")).to_contain_text('saliency of "person"')
+    assert yellows(page, ".tile >> nth=1 >> .more canvas") == 520, "the person's pixels; the tie has 32"
+    assert len(maps) == 4, "two methods, twice"
+
+
+def yellows(page: Page, canvas: str) -> int:
+    """How many pixels of a saliency map are 1."""
+    return page.locator(canvas).evaluate(
+        """(canvas) => {
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return [...Array(data.length / 4).keys()].filter((at) => data[4 * at] > 150 && data[4 * at + 2] < 120).length;
+        }"""
+    )

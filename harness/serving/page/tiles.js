@@ -194,12 +194,12 @@ report.tiles = (() => {
     })));
   }
 
-  // Candidates and saliency, where they are wanted.
+  // Candidates and saliency, where they are wanted. A map may come late: then a later call has shown what is asked now.
   async function more(tile) {
-    const parts = [];
+    const parts = [], own = tile.latest = {};
     if (shows("saliency") && tile.reply && tile.facts.reads) parts.push(await salient(tile));
     if (shows("candidates") && (tile.reply?.candidates.length ?? 0) > 1) parts.push(...tile.reply.candidates.map((one, place) => candidate(tile, one, place)));
-    tile.more.replaceChildren(...parts.filter(Boolean));
+    if (tile.latest === own) tile.more.replaceChildren(...parts);
   }
 
   function candidate(tile, one, place) {
@@ -214,14 +214,12 @@ report.tiles = (() => {
   }
 
   async function salient(tile) {
-    const { facts, asked } = tile, [, source, name, clicks, text] = JSON.parse(asked);
-    try {
-      tile.saliency ??= await server.post("saliency", { source, name, clicks, text, method: facts.label });
-    } catch (error) {
-      return element("p", { className: "error" }, error.message);
-    }
-    if (tile.asked !== asked) return null;
-    const { png, error } = tile.saliency;
+    const { facts } = tile, [, source, name, clicks, text] = JSON.parse(tile.asked);
+    const asked = tile.saliency ??= server.post("saliency", { source, name, clicks, text, method: facts.label });
+    const { png, error } = await asked.catch((failure) => {
+      if (tile.saliency === asked) tile.saliency = null;
+      return { error: failure.message };
+    });
     if (error) return element("p", { className: "error" }, error);
     if (!png) return element("p", { className: "hint" }, "It looks at no saliency.");
     const image = await loaded(`data:image/png;base64,${png}`), canvas = element("canvas", {});
