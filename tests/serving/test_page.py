@@ -531,3 +531,18 @@ def yellows(page: Page, canvas: str) -> int:
           return [...Array(data.length / 4).keys()].filter((at) => data[4 * at] > 150 && data[4 * at + 2] < 120).length;
         }"""
     )
+
+
+def test_what_is_asked_while_a_picture_loads_is_answered_on_that_picture(page: Page, address: str) -> None:
+    opened(page, address, f"{START}&clicks=24,18&text=tie")
+    pictures = held(page, "picture?*")
+    page.evaluate("location.hash = '#source=nested&name=nested-1&clicks=43,6'")
+    wait_for(page, pictures, 1)
+    click_anyhow(page, 24, 18)
+    page.fill("#words", "shirt")
+    page.press("#words", "Enter")
+    assert page.evaluate("location.hash") == "#source=nested&name=nested-1&clicks=43,6&text=shirt", "no click"
+    assert "32 pixels" in tile(page, 1), "the picture before, with its answers"
+    pictures[0].continue_()
+    settled(page)
+    assert "144 pixels" in tile(page, 1) and "IoU 52.1 % with lamp" in tile(page, 0), "25 of the lamp's 48 pixels"

@@ -44,6 +44,11 @@ report.stage = (() => {
     event.stopPropagation();
   }
 
+  // Until the next picture is here, the one that is shown takes no click: it would be one on the next.
+  function wait() {
+    view = null;
+  }
+
   function picture(given) {
     view = given;
     cross = null;
@@ -77,5 +82,5 @@ report.stage = (() => {
     }
   }
 
-  return { start, clickable, picture, draw };
+  return { start, clickable, wait, picture, draw };
 })();

@@ -3,7 +3,7 @@
 (() => {
   const { element, server, state, gallery, tiles, stage, record } = report;
   const part = (id) => document.getElementById(id);
-  let about = null, shown = { source: null, name: null }, view = null, under = null, timer;
+  let about = null, shown = { source: null, name: null }, opening = null, view = null, under = null, timer;
 
   async function start() {
     server.start(again);
@@ -46,7 +46,11 @@
     part("clear").disabled = !now.clicks.length;
     if (document.activeElement !== part("words") || part("words").value.trim() !== now.text) part("words").value = now.text;
     try {
-      if (now.source !== shown.source || now.name !== shown.name) await open(now);
+      // Words that change while the picture loads wait for it, too: their answers are drawn on it.
+      if (now.source !== shown.source || now.name !== shown.name) {
+        const own = opening = open(now).finally(() => { if (opening === own) opening = null; });
+      }
+      if (opening) await opening;
       if (now !== state.get()) return;
       tiles.follow(now);
       record.follow(now);
@@ -60,6 +64,7 @@
 
   async function open(now) {
     const own = shown = { source: now.source, name: now.name };
+    stage.wait();
     part("picture-name").textContent = now.name ? gallery.fileName(now.name) ?? `${now.source}, ${now.name}` : "";
     const found = now.name ? await loaded(now).catch((error) => {
       shown = { source: null, name: null };
