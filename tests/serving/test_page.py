@@ -546,3 +546,36 @@ def test_what_is_asked_while_a_picture_loads_is_answered_on_that_picture(page: P
     pictures[0].continue_()
     settled(page)
     assert "144 pixels" in tile(page, 1) and "IoU 52.1 % with lamp" in tile(page, 0), "25 of the lamp's 48 pixels"
+
+
+def test_a_mask_of_earlier_words_has_no_numbers_and_is_not_saved_under_later_ones(page: Page) -> None:
+    page.fill("#words", "tie")
+    click(page, 24, 18)
+    page.check("#show-candidates")
+    assert "32 pixels" in tile(page, 1) and saved_blues(page) > 0
+    answers = held(page, "predict")
+    page.fill("#words", "person")
+    page.press("#words", "Enter")
+    wait_for(page, answers, 2)
+    assert "asked ..." in tile(page, 1) and "32 pixels" not in tile(page, 1) and saved_blues(page) == 0
+    for one in answers:
+        one.fulfill(status=500, json={"error": "out of memory"})
+    settled(page)
+    assert "out of memory" in tile(page, 1) and "pixels" not in tile(page, 1) and saved_blues(page) == 0
+    page.unroute_all()
+    page.keyboard.press("Escape")
+    page.locator("#words").blur()
+    page.keyboard.press("Control+z")
+    settled(page)
+    assert "32 pixels" in tile(page, 1) and saved_blues(page) > 0
+
+
+def saved_blues(page: Page) -> int:
+    """How many pixels of the picture that would be saved are as blue as the outline of the second method's mask."""
+    return page.evaluate(
+        """() => {
+          const canvas = report.save.drawn(), context = canvas.getContext("2d");
+          const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+          return [...Array(data.length / 4).keys()].filter((at) => data[4 * at + 2] > data[4 * at] + 150).length;
+        }"""
+    )

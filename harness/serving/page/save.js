@@ -7,8 +7,12 @@ report.save = (() => {
   function drawn() {
     const style = getComputedStyle(document.documentElement), colour = (name) => style.getPropertyValue(name).trim();
     const { source, name, text } = state.get();
-    const parts = [[document.getElementById("stage"), "", [document.getElementById("under-said").textContent]]];
+    const stage = document.getElementById("stage"), parts = [[stage, "", [document.getElementById("under-said").textContent]]];
     for (const tile of report.tiles.all()) {
+      if (tile.busy) {
+        parts.push([stage, tile.facts.label, [tile.said.textContent]]);
+        continue;
+      }
       parts.push([tile.canvas, tile.facts.label, [tile.said.textContent, tile.note.textContent]]);
       for (const one of tile.more.querySelectorAll("figure")) parts.push([one.querySelector("canvas"), tile.facts.label, [one.textContent]]);
     }

@@ -43,8 +43,7 @@ report.tiles = (() => {
     const rankings = new Map(by.split("\n").map((line) => line.split("\t")));
     for (const tile of tiles) {
       tile.ranking = rankings.get(tile.facts.label) ?? "";
-      draw(tile);
-      more(tile);
+      refresh(tile);
     }
   }
 
@@ -80,21 +79,20 @@ report.tiles = (() => {
     Object.assign(tile, { asked: name, again: false, saliency: null, error: "", early: 0 });
     if (!view || !(state.clicks.length || (!facts.needs_click && state.text))) {
       Object.assign(tile, { reply: null, busy: false });
-      return draw(tile);
+      return refresh(tile);
     }
     const controller = tile.controller = new AbortController();
     tile.busy = !replies.has(name);
-    if (tile.busy) draw(tile);
+    if (tile.busy) refresh(tile);
     try {
       const found = await answered(facts, state, controller.signal);
       if (tile.asked !== name) return;
       Object.assign(tile, { ...found, busy: false });
     } catch (error) {
       if (tile.asked !== name || error.name === "AbortError") return;
-      Object.assign(tile, { busy: false, error: error.message, again: true });
+      Object.assign(tile, { reply: null, busy: false, error: error.message, again: true });
     }
-    draw(tile);
-    more(tile);
+    refresh(tile);
   }
 
   // Where a method fails on the last click (a network for one click alone), its mask before that click stays.
@@ -127,12 +125,16 @@ report.tiles = (() => {
   // one: the object that is meant, of the reply of api/truth; or null.
   function judge(one) {
     meant = one;
-    redraw();
-    for (const tile of tiles) more(tile);
+    tiles.forEach(refresh);
+  }
+
+  function refresh(tile) {
+    draw(tile);
+    more(tile);
   }
 
   function redraw() {
-    for (const tile of tiles) draw(tile);
+    tiles.forEach(draw);
   }
 
   function ranking(tile) {
@@ -167,8 +169,9 @@ report.tiles = (() => {
       tile.canvas.style.aspectRatio = `${view.size[1]} / ${view.size[0]}`;
     }
     tile.canvas.setAttribute("aria-label", `${tile.facts.label}: ${candidate ? "its mask over the picture" : "no mask"}`);
-    tile.said.textContent = candidate ? said(tile, candidate) : tile.busy ? "asked ..." : "";
-    tile.said.title = tile.reply ? times(tile.reply) : "";
+    // The mask of the prompt before is shown, pale, until that of this one comes; its numbers would be taken for this one's.
+    tile.said.textContent = tile.busy ? "asked ..." : candidate ? said(tile, candidate) : "";
+    tile.said.title = tile.reply && !tile.busy ? times(tile.reply) : "";
     tile.note.textContent = tile.early ? `${tile.error} The mask is that after ${tile.early} click${tile.early === 1 ? "" : "s"}.` : tile.error;
     choices(tile);
   }
@@ -198,7 +201,7 @@ report.tiles = (() => {
   async function more(tile) {
     const parts = [], own = tile.latest = {};
     if (shows("saliency") && tile.reply && tile.facts.reads) parts.push(await salient(tile));
-    if (shows("candidates") && (tile.reply?.candidates.length ?? 0) > 1) parts.push(...tile.reply.candidates.map((one, place) => candidate(tile, one, place)));
+    if (shows("candidates") && !tile.busy && (tile.reply?.candidates.length ?? 0) > 1) parts.push(...tile.reply.candidates.map((one, place) => candidate(tile, one, place)));
     if (tile.latest === own) tile.more.replaceChildren(...parts);
   }
 
