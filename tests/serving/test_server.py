@@ -117,6 +117,17 @@ def test_a_method_that_fails_says_why_and_others_answer(served: Any) -> None:
         assert browser.post("predict", **NESTED, clicks=ON_TIE, method="marks")[1]["error"] == ""
 
 
+def test_an_infinite_score_is_sent_as_text_since_json_has_none(served: Any) -> None:
+    def refused(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON; a browser refuses the whole answer")
+
+    with served(["Excludes"]) as browser:
+        body = json.dumps({**NESTED, "clicks": ON_TIE, "method": "excludes"}).encode()
+        _, content, _ = browser.send("POST", "/api/predict", body, Content_Type="application/json")
+        reply = json.loads(content, parse_constant=refused)
+    assert [one["scores"]["logit"] for one in reply["candidates"]] == ["-inf", 1.5] and reply["taken"] == {"logit": 1}
+
+
 def test_a_lost_gpu_is_said(served: Any) -> None:
     with served(["Loses", "Marks"]) as browser:
         status, reply = browser.post("predict", **NESTED, clicks=ON_TIE, method="loses")

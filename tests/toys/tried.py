@@ -93,6 +93,13 @@ class Names(Method):
         return filled(TIE if prompt.text == "tie" else PERSON).astype(np.float32)
 
 
+class Excludes(Method):
+    """Two candidates; the logit of the first one says that it cannot be."""
+
+    def predict(self, image: Any, click: Any, text: str | None) -> Prediction:
+        return Prediction(np.stack([filled(TIE), filled(SHIRT)]), {"logit": [-np.inf, 1.5]})
+
+
 class Once(Names):
     """As a network that was trained with one click."""
 

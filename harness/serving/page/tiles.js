@@ -208,7 +208,7 @@ report.tiles = (() => {
   function candidate(tile, one, place) {
     const canvas = element("canvas", {});
     paint.draw(canvas, view.view, view.image, layers(tile, one), [], 1);
-    const scores = Object.entries(one.scores).map(([name, value]) => `${name} ${value.toFixed(3)}${tile.reply.taken[name] === place ? " (taken)" : ""}`);
+    const scores = Object.entries(one.scores).map(([name, value]) => `${name} ${value.toFixed?.(3) ?? value}${tile.reply.taken[name] === place ? " (taken)" : ""}`);
     const iou = meant && one.against[meant.id] ? [`IoU ${(100 * one.against[meant.id].iou).toFixed(1)} %`] : [];
     const words = [`candidate ${place + 1}`, ...scores, ...iou].join(", ");
     canvas.setAttribute("role", "img");
