@@ -112,13 +112,14 @@ class Api:
             "most": {"mib": UPLOAD_MIB, "megapixels": UPLOAD_MEGAPIXELS},
         }
 
-    async def pictures(self, source: str, search: str = "", start: int = 0) -> dict[str, Any]:
-        """A part of a source's list, and its vocabulary."""
+    async def pictures(self, source: str, search: str = "", start: int = 0, around: str = "") -> dict[str, Any]:
+        """A part of a source's list, and its vocabulary; the part that has the picture `around`, if one does."""
         own = self.gallery.source(source)
         names = await self._read(own.names, search.strip().lower())
         words = await self._read(lambda: own.vocabulary)
-        start = max(0, start)
-        return {"names": list(names[start : start + PAGE]), "total": len(names), "vocabulary": words}
+        start = names.index(around) // PAGE * PAGE if around in names else max(0, start)
+        part = list(names[start : start + PAGE])
+        return {"names": part, "start": start, "total": len(names), "vocabulary": words}
 
     async def picture(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """A picture's facts: its size, the size of its view, the names to choose words from."""

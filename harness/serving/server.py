@@ -106,7 +106,8 @@ def _listed(query: Mapping[str, Any]) -> dict[str, Any]:
     start = query.get("start", "0")
     if not start.isdecimal() or len(start) > 12:
         raise UserError(f"request, start: found '{start[:40]}'; wanted a whole number.")
-    return {"source": query.get("source", ""), "search": query.get("search", "")[:200], "start": int(start)}
+    words = {name: query.get(name, "") for name in ("source", "around")}
+    return words | {"search": query.get("search", "")[:200], "start": int(start)}
 
 
 def _of_json(answer: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> Handler:

@@ -579,3 +579,21 @@ def saved_blues(page: Page) -> int:
           return [...Array(data.length / 4).keys()].filter((at) => data[4 * at + 2] > data[4 * at] + 150).length;
         }"""
     )
+
+
+def test_arrows_go_on_from_a_link_and_stay_in_the_data_set_that_is_shown(window: Page, tmp_path: Path) -> None:
+    many = {"name": "tried:Nested", "params": {"count": 60}}
+    config = config_of(tmp_path, ("Marks",), datasets=[many | {"label": "first"}, many | {"label": "second"}])
+    with running(api_of(config)) as address:
+        opened(window, address, "#source=first&name=nested-50")
+        window.click("#after")
+        until(window, "location.hash !== '#source=first&name=nested-50'")
+        assert window.evaluate("location.hash") == "#source=first&name=nested-51", "not the list's first picture"
+        opened(window, address, "#source=first&name=nested-3")
+        window.click("#pictures")
+        window.select_option("#source", "second")
+        expect(window.locator("#thumbs img").first).to_have_attribute("src", re.compile("source=second"))
+        window.keyboard.press("Escape")
+        window.click("#before")
+        until(window, "location.hash !== '#source=first&name=nested-3'")
+        assert window.evaluate("location.hash") == "#source=first&name=nested-2", "not the one of a list only looked at"

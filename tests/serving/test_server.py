@@ -55,6 +55,7 @@ def test_a_page_is_told_methods_sources_pictures_and_words(served: Any) -> None:
         assert browser.get("pictures", source="nested", search="-2")[1]["names"] == ["nested-2"]
         assert browser.get("pictures", source="nested", search="LAMP")[1]["names"] == ["nested-1"], "by a class"
         assert browser.get("pictures", source="nested", start=2)[1]["names"] == ["nested-2"]
+        assert browser.get("pictures", source="nested", around="nested-1")[1]["start"] == 0
         _, picture = browser.get("picture", **NESTED)
         assert picture["size"] == picture["view"] == [tried.H, tried.W] and picture["truth"]
         for what in ("pixels", "thumb"):

@@ -38,14 +38,14 @@ report.gallery = (() => {
     }
   }
 
-  // A later list overtakes an earlier one that is slow.
-  async function list(start) {
+  // A later list overtakes an earlier one that is slow. around: a picture whose part of the list is wanted.
+  async function list(start, around = "") {
     const own = ++latest, source = part("source").value, search = part("search").value;
     if (!source) return false;
     try {
-      const found = await server.get("pictures", { source, search, start: Math.max(0, start) });
+      const found = await server.get("pictures", { source, search, start: Math.max(0, start), around });
       if (own !== latest) return false;
-      listed = { source, search, start: Math.max(0, start), size: Math.max(1, found.names.length, listed.size ?? 1), ...found };
+      listed = { source, search, size: Math.max(1, found.names.length, listed.size ?? 1), ...found };
       fault("");
       show();
       return true;
@@ -105,7 +105,7 @@ report.gallery = (() => {
     if (source === about.uploads) return;
     if (source !== listed.source || !listed.names.includes(name)) {
       part("source").value = source;
-      if (!listed.names.includes(name) && !(await list(listed.source === source ? listed.start : 0))) return;
+      if (!(await list(0, name))) return;
     }
     let place = listed.names.indexOf(name) + by;
     if (place < 0 && listed.start > 0) { await list(listed.start - listed.size); place = listed.names.length - 1; }
