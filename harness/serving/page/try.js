@@ -45,6 +45,8 @@
     part("redo").disabled = !state.can().redo;
     part("clear").disabled = !now.clicks.length;
     if (document.activeElement !== part("words") || part("words").value.trim() !== now.text) part("words").value = now.text;
+    // What was said of the prompt before is no longer so.
+    if (!server.isAway()) server.say("");
     try {
       // Words that change while the picture loads wait for it, too: their answers are drawn on it.
       if (now.source !== shown.source || now.name !== shown.name) {
@@ -73,7 +75,6 @@
       throw error;
     }) : null;
     if (shown !== own) return;
-    server.say("");
     show(found);
   }
 
