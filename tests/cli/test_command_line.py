@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -216,15 +217,20 @@ def test_a_command_can_be_pasted() -> None:
 def test_try_says_where_its_page_is_and_ends_with_one_line(
     started: Callable[..., subprocess.Popen[str]], here: Command, tmp_path: Path
 ) -> None:
-    methods, data = [{"name": "tried:Marks", "label": "marks"}], [{"name": "tried:Nested", "label": "nested"}]
+    methods = [{"name": f"tried:{name}", "label": name.lower()} for name in ("Marks", "Waits")]
+    data = [{"name": "tried:Nested", "label": "nested"}]
     config = written(tmp_path / "r.yaml", methods=methods, datasets=data)
     process = started("try", config, "--port", 0)
     assert process.stdout
     (address,) = re.findall(r"http://127\.0\.0\.1:\d+/", next(line for line in process.stdout if "http" in line))
     question = {"source": "nested", "name": "nested-0", "clicks": [[9, 9, True]], "method": "marks"}
     assert Browser(address).post("predict", **question)[1]["candidates"][0]["pixels"] == 25
+    never_answered = http.client.HTTPConnection(Browser(address).host)
+    body = json.dumps(question | {"method": "waits"})
+    never_answered.request("POST", "/api/predict", body, {"Content-Type": "application/json"})
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=30)  # The method would wait for 60 s.
     assert process.returncode == 130 and told.strip() == "Ended."
     missing = here("try", config, "--images", tmp_path / "none")
     assert missing.returncode == 2 and "none: no such folder" in missing.stderr
