@@ -138,9 +138,9 @@ def squared(raw: Float32[np.ndarray, "*size"]) -> Int32[np.ndarray, "*size"]:
 def _first_square(distance: float) -> int:
     """The least positive integer whose root, in single precision, is at least this."""
     wanted = np.float32(distance)
-    # The square of a single-precision number is exact in double precision. So no integer below it suffices, and the
-    # search goes up from there: one or two steps.
-    square = max(1, int(float(wanted) ** 2))
+    # Rounding may have put the square on either side of the true one. So the search starts one below it, and goes up to
+    # the first integer that suffices: two or three steps.
+    square = max(1, int(float(wanted) ** 2) - 1)
     while np.float32(math.sqrt(square)) < wanted:
         square += 1
     return square
