@@ -48,11 +48,6 @@ def say_detect(store: Store, asked: RunConfig, points: float) -> None:
     """
     from harness.config.parts import label
 
-    if "iou" not in asked.metrics:
-        raise UserError(
-            "--detect: found no iou among the config's `metrics`; wanted it, since the points are points of mIoU. "
-            "Add it, and run again."
-        )
     found = known_powers(store, asked)
     if found:
         listing = Table(
