@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.terminal import console, say
-from harness.structures import UserError
 
 if TYPE_CHECKING:
     from harness.config.run_config import RunConfig
@@ -41,11 +40,7 @@ def known_powers(store: Store, asked: RunConfig) -> list[Power]:
 
 
 def say_detect(store: Store, asked: RunConfig, points: float) -> None:
-    """Print, for every pair of methods, how many images it takes to find a difference of `points` of mIoU.
-
-    Raises:
-        UserError: The config does not measure the IoU.
-    """
+    """Print, for every pair of methods, how many images it takes to find a difference of `points` of mIoU."""
     from harness.config.parts import label
 
     found = known_powers(store, asked)
