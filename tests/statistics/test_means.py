@@ -8,7 +8,7 @@ import pytest
 
 from harness import UserError
 from harness.plugins.scale import Scale
-from harness.statistics.final_clicks import FinalClicks, at_click
+from harness.statistics.final_clicks import FinalClicks, at_click, first_draw
 from harness.statistics.means import instance_sets, paired_gain, paired_gains, part, summarise
 from harness.statistics.scales import with_metrics
 from harness.storage.rows import TEXTS, coded, repeats
@@ -423,6 +423,11 @@ def test_methods_are_paired_draw_by_draw() -> None:
     other = DRAWN.assign(method="b", iou=[0.1, 0.1, 0.1, 0.5])
     gain = paired_gain(pd.concat([DRAWN, other]), "a", "b")
     assert (gain.difference, gain.n) == (pytest.approx((0.3 + 0.5) / 2), 2)
+    both = FinalClicks.of(pd.concat([DRAWN, other]))
+    one = both.where(both.rows["instance_id"] == "1a")
+    assert (len(one.rows), len(one.drawn)) == (2, 6)
+    assert paired_gain(one, "a", "b").difference == pytest.approx(0.3)
+    assert len(first_draw(DRAWN)) == 2 and first_draw(HAND) is HAND
     elsewhere = other.assign(clicks=[[CLICK], [{**CLICK, "x": 9}], [CLICK], [CLICK]])
     with pytest.raises(UserError, match="a and b had different clicks on 1 of 2 instances"):
         paired_gain(pd.concat([DRAWN, elsewhere]), "a", "b")
