@@ -15,6 +15,7 @@ from harness.report.two_methods import tables_of
 from harness.statistics.comparisons import compare
 from harness.statistics.ranks import ranks
 from harness.statistics.scales import with_metrics
+from harness.statistics.slices import SLICES, sliced
 
 CLICK = {"x": 3, "y": 5, "positive": True}
 
@@ -114,6 +115,31 @@ def test_sizes_stand_from_small_to_large() -> None:
     areas = dict(zip(rows["instance_id"].unique(), itertools.cycle([10, 2000, 20000]), strict=False))
     lines = compare(rows.assign(gt_area_px=rows["instance_id"].map(areas)), "a", "b", slices=["size"]).lines
     assert [value.split()[0] for value in lines["value"][1:]] == ["small", "medium", "large"]
+
+
+def test_slices_at_their_bounds_and_without_what_is_unknown() -> None:
+    known = {
+        "gt_area_px": [1, 1023, 1024, 9215, 9216, 9e6],
+        "same_class_count": [1, 4, 5, 9, None, 1],
+        "under_click": [1, 2, 3, 1, None, 1],
+        "seen": pd.array([True, False, None, True, True, False], "boolean"),
+        "category": ["cup", "", "cup", "cup", "tie", ""],
+    }
+    found = {(name, value): own.nonzero()[0].tolist() for name, value, own in sliced(pd.DataFrame(known), SLICES)}
+    assert found == {
+        ("size", "small (< 32² px)"): [0, 1],
+        ("size", "medium"): [2, 3],
+        ("size", "large (≥ 96² px)"): [4, 5],
+        ("same_class_count", "1"): [0, 5],
+        ("same_class_count", "4"): [1],
+        ("same_class_count", "5 or more"): [2, 3],
+        ("under_click", "one object"): [0, 3, 5],
+        ("under_click", "several objects"): [1, 2],
+        ("seen", "seen"): [0, 3, 4],
+        ("seen", "unseen"): [1, 5],
+        ("category", "cup"): [0, 2, 3],
+        ("category", "tie"): [4],
+    }
 
 
 def test_what_is_not_identical_is_dropped_and_counted() -> None:
