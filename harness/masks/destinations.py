@@ -118,7 +118,7 @@ class Objects:
         found = []
         for own, box in enumerate(self.boxes.T.tolist()):
             near = self._near(box)
-            for other in near[self._common(near, box) >= max(1, least_px)].tolist():
+            for other in near[self._common(near, box) >= least_px].tolist():
                 if self.categories[own] != self.categories[other]:
                     shared = self.regions[own].intersection(self.regions[other])
                     if shared >= least_px:

@@ -53,6 +53,14 @@ def test_positives_keep_margin_and_step() -> None:
         assert all(depth(OBJECT)[click.y, click.x] >= 5 for click in on) and closest(on) >= 10
 
 
+def test_by_default_a_margin_of_5_a_step_of_10_and_a_band_of_40() -> None:
+    found = [parted(xu(situation(seed=seed), positives=6)) for seed in range(60)]
+    assert min(closest(on) for on, _ in found) == 10
+    assert min(depth(OBJECT)[click.y, click.x] for on, _ in found for click in on) == pytest.approx(5, abs=0.01)
+    assert {len(off) for _, off in found} == {1}
+    assert 38 < max(away(OBJECT)[off.y, off.x] for _, (off,) in found) <= 40
+
+
 def test_a_small_object_gives_what_it_has() -> None:
     small = box(5, 8, 7, 18)
     for seed in range(20):

@@ -56,6 +56,13 @@ def test_place(asked: Instance, click: Click, wanted: tuple[float, ...]) -> None
     assert found and (found.under_click, found.area_ratio, found.depth) == wanted
 
 
+def test_a_click_beside_an_object_is_not_on_it() -> None:
+    # The tie has the columns 10 to 13 and the rows 10 to 19.
+    for x, y in ((9, 15), (14, 15), (12, 9), (12, 20)):
+        found = objects().place(PERSON, (Click(x, y),))
+        assert found and found.under_click == 1
+
+
 def test_without_a_positive_click_nothing_is_under_it() -> None:
     assert objects().place(TIE, ()) is None
     assert objects().place(TIE, (Click(12, 15, positive=False),)) is None
@@ -95,10 +102,20 @@ def test_ignored_pixels_are_in_no_area() -> None:
         (TIE, TWIN.mask, "other_class"),
         (CUP, box(2, 10, 41, 48), "right"),  # 32 of 56
         (CUP, box(0, 12, 40, 48), "background"),  # 32 of 96 lie on it, the rest on nothing
+        (CUP, box(0, 4, 42, 46), "part"),  # 8 of 16 lie on it: half exactly
+        (TIE, box(0, 4, 42, 46), "other_class"),  # 8 of 16 lie on no object: not more than half
     ],
 )
 def test_hit_by_hand(asked: Instance, mask: Mask, wanted: str) -> None:
     assert hit(asked, mask) == wanted
+
+
+def test_eight_tenths_of_an_object_make_it_a_part() -> None:
+    # The collar has 32 of the tie's 40 pixels, 0.8 exactly, or one row less.
+    for rows, whole, part in ((8, "whole", "part"), (7, "same_class", "same_class")):
+        collar = Instance("collar", box(10, 10 + rows, 8, 20), "tie")
+        assert hit(TIE, collar.mask, (TIE, collar)) == whole
+        assert hit(collar, TIE.mask, (TIE, collar)) == part
 
 
 def test_the_better_match_wins_over_a_right_one() -> None:
