@@ -55,6 +55,9 @@ def test_no_side_moves_farther_than_allowed_nor_off_the_image() -> None:
     assert started("box/v1", mask, rng=Drawn(9, 9, 9, 9)).boxes == (Box(30, 38, 69, 57),)  # 36 px cut to 20, 18 px not
     assert started("box/v1", mask, rng=Drawn(-9, -9, 99, 99)).boxes == (Box(0, 2, 69, 59),)
     assert started("box/v1", mask, rng=Drawn(9, 0, -9, 0), jitter=1, most_px=100).boxes == (Box(0, 20, 99, 39),)
+    mask[40:, 50:] = True
+    assert started("box/v1", mask, rng=Drawn(0, 0, 9, 9)).boxes == (Box(10, 20, 99, 59),)
+    assert started("box/v1", mask, rng=Drawn(9, 9, 9, 9), jitter=1, most_px=100).boxes == (Box(99, 59, 99, 59),)
 
 
 @pytest.mark.parametrize("sides", [(5, 0, 4, 9), (0, 9, 4, 8), (float("nan"), 0, 4, 9), (0, 0, float("inf"), 9)])
