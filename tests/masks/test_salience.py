@@ -41,6 +41,8 @@ def test_pointing_is_the_share_of_the_most_salient_pixels_on_the_object() -> Non
     assert saliency_pointing(Region(TRUTH), SalientPixels(one)) == 1
     assert saliency_pointing(Region(~TRUTH), SalientPixels(one)) == 0
     assert saliency_pointing(Region(TRUTH & False), SalientPixels(one)) == 0
+    row = np.array([[True] * 4, [False] * 4])  # half of the pixels
+    assert saliency_pointing(Region(row), SalientPixels(MAP)) == 1
 
 
 def test_ignored_pixels_do_not_count() -> None:
