@@ -114,3 +114,20 @@ def test_a_table_that_no_format_can_print_is_named(
     monkeypatch.setattr(sys.modules[__name__], "odd", odd, raising=False)
     with pytest.raises(TableError, match=re.escape(f"table '{__name__}:odd' returned {wrong}")):
         build_table(f"{__name__}:odd", pair, Context("demo"))
+
+
+def test_failures_count_as_the_worst_over_the_instances_that_any_method_tells_of(make_row: Any) -> None:
+    ours = {"A1": 0.9, "A2": 0.6, "B1": 0.3, "B2": 0.8}
+    rows = pd.DataFrame(
+        [
+            *(make_row("ours", name, iou) for name, iou in ours.items()),
+            *(make_row("click", name, None if name == "A2" else iou) for name, iou in ours.items()),
+        ]
+    )
+    found = scores(FinalClicks.of(rows), Context("demo")).set_index("method")
+    assert found["mean"].to_dict() == pytest.approx({"ours": 2.6 / 4, "click": 2.0 / 3})
+    assert found["as_worst"].to_dict() == pytest.approx({"ours": 2.6 / 4, "click": 2.0 / 4})
+    # No method has a boundary IoU of B2, so it says nothing of either.
+    unscored = rows.assign(boundary_iou=rows["boundary_iou"].where(rows["instance_id"] != "B2"))
+    found = scores(FinalClicks.of(unscored), Context("demo"), "boundary_iou").set_index("method")
+    assert found["as_worst"].to_dict() == pytest.approx({"ours": 0.9 / 3, "click": 0.6 / 3})
