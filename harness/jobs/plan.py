@@ -12,6 +12,7 @@ import harness
 from harness.clicks.strategy import asks_for_pairs, options_of
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, fingerprint, label
+from harness.config.recipe import identified
 from harness.config.run_config import RunConfig
 from harness.config.trained import Trained
 from harness.config.wording import deciding
@@ -29,7 +30,7 @@ from harness.jobs.answers import (
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.jobs import Job, Shard, as_loaded
 from harness.jobs.listing import Listing, listing_of
-from harness.jobs.requirements import check_clicks_taken, check_weights
+from harness.jobs.requirements import check_clicks_taken, check_weights, made_by
 from harness.masks.measure import Metric, metric
 from harness.plugins import files, parameters, registry
 from harness.plugins.code import code_of
@@ -225,7 +226,10 @@ def _method_facts(method: MethodEntry) -> dict[str, Any]:
 
 def _training_facts(method: MethodEntry, trained: Trained | None, classes: Sequence[str]) -> dict[str, Any]:
     """The facts about the training of a method's weights for tables, as far as its metadata and the config tell."""
+    recipe = identified(method.train) if method.train else None
+    made = made_by(recipe) if recipe else ""
     facts = {
+        "other_recipe": made if recipe and made != recipe.key else "",
         "checkpoint_classes": list(trained.classes) if trained else [],
         "trained_data": list(dict.fromkeys(entry.name for entry in trained.recipe.datasets)) if trained else [],
         "classes_trained_on": list(classes_trained_on(trained, classes)),

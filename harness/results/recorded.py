@@ -147,14 +147,17 @@ class Recorded:
     def job_notes(self) -> dict[tuple[str, str], tuple[str, ...]]:
         """(method's label, data set's label) -> what stands under tables that show the two together.
 
-        That a method is asked with another saliency than in training, and which share of the words it does not know.
+        That a method is asked with another saliency than in training, that its weights are another recipe's than the
+        config's, and which share of the words it does not know.
         """
         unknown = unknown_words(self.store, self.jobs, self.samples)
         said = {}
         for job in self.jobs:
             differing, key = job.about.get("saliency_differs", ()), (job.method, job.dataset)
             trained = f"{job.method} is not used as it was trained: {'; '.join(differing)}." if differing else ""
-            said[key] = tuple(filter(None, [trained, unknown.get(key)]))
+            other = job.about.get("other_recipe")
+            made = f"{job.method}: another recipe than the config's made its weights ({other})." if other else ""
+            said[key] = tuple(filter(None, [trained, made, unknown.get(key)]))
         return said
 
     def said(self, method: str) -> list[str]:

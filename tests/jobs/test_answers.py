@@ -127,6 +127,24 @@ def test_it_runs_on_request_and_every_table_says_so(tmp_path: Path) -> None:
     assert all(said in table.notes for table in finished.tables) and said in (tmp_path / "a" / "report.md").read_text()
 
 
+@pytest.mark.slow
+def test_every_table_says_that_weights_are_another_recipe_s(tmp_path: Path) -> None:
+    checkpoint = told_anew(tmp_path / "old.safetensors", "scenes_click_only")
+    key = opened(checkpoint)[1]["recipe"]
+    learner = {"name": "prompted_deeplab", "params": {"encoder": "tu-regnetx_002"}}
+    train = {"learner": learner, "datasets": [{"name": "scenes", "params": {"split": "train"}}], "steps": 2}
+    method = {"name": "click_only", "label": "click", "train": train | {"checkpoint": str(checkpoint)}}
+    data = {"name": "scenes", "params": {"count": 1}}
+    finished = run(
+        load_run(written(tmp_path / "a.yaml", methods=[method], datasets=[data], tables=["table1"])),
+        Quiet(),
+        runs=str(tmp_path),
+    )
+    said = f"click: another recipe than the config's made its weights ({key})."
+    (table,) = finished.tables
+    assert said in table.notes
+
+
 def test_methods_without_such_weights_are_left_alone() -> None:
     assert differing(MethodEntry(name="fakes:Steady")) == []
     click_only = MethodEntry(name="click_only", params={"checkpoint": str(WEIGHTS / "scenes_click_only.safetensors")})
