@@ -137,6 +137,7 @@ def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, Mappin
     repeated, count = next(iter(Counter(one.id for one in instances).most_common(1)), ("", 0))
     if count > 1:
         yield Finding(name, State.WRONG, listed_twice(f"data set '{name}'", repeated, "gives"))
+    yield from _alike(name, dataset.classes)
     for what, count in dataset.left_out().items():
         yield Finding(name, State.NOTE, f"leaves out {count} {what}")
     wanted = published(entry) or Published(None, None, None, 0.0, "")
@@ -146,6 +147,18 @@ def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, Mappin
     if seen:
         yield _share(name, sum(seen) / len(seen), wanted)
     return listing
+
+
+def _alike(name: str, classes: Sequence[str]) -> Iterator[Finding]:
+    """A finding on each name that is written in several ways: "Car" would be a wrong text for "car"."""
+    ways: dict[str, list[str]] = {}
+    for one in dict.fromkeys(classes):
+        ways.setdefault(" ".join(one.casefold().replace("_", " ").split()), []).append(one)
+    for same in ways.values():
+        if len(same) > 1:
+            written = " and ".join(map(repr, same))
+            todo = "If they are one, write it in one way."
+            yield Finding(name, State.NOTE, f"{written} count as {len(same)} classes. {todo}")
 
 
 def _listed(dataset: Dataset, ids: Sequence[str]) -> tuple[dict[str, list[Listed]], dict[str, str]]:

@@ -238,14 +238,28 @@ def test_methods_and_the_disk_are_looked_at_for_what_the_run_asks_about(
     assert found(config, "disk")[0][0] == "fine"
 
 
+def own_images(folder: Path, texts: str, *names: str) -> dict[str, Any]:
+    """A data set of one's own, with an instance an image."""
+    for name in names:
+        for kind, mode in {"images": "RGB", "masks": "1"}.items():
+            (folder / kind).mkdir(exist_ok=True)
+            picture(8, 9, 3).convert(mode).save(folder / kind / f"{name}.png")
+    (folder / "texts.csv").write_text(texts)
+    return {"name": "folder", "params": {"root": str(folder)}}
+
+
+@pytest.mark.slow
+def test_a_class_that_is_written_in_two_ways_is_a_note(tmp_path: Path) -> None:
+    mine = own_images(tmp_path, "image,category\na,left car\nb,Left_car\nc,cart\nd,left car\n", *"abcd")
+    said = found(loaded(tmp_path, datasets=[mine]), "folder")
+    assert ("note", "'left car' and 'Left_car' count as 2 classes. If they are one, write it in one way.") in said
+    mine = own_images(tmp_path, "image,category\na,left car\nb,cart\n", *"abcd")
+    assert not [text for _, text in found(loaded(tmp_path, datasets=[mine]), "folder") if "classes" in text]
+
+
 @pytest.mark.slow
 def test_words_are_looked_for_where_the_run_asks(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        for folder in ("images", "masks"):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            picture(8, 9, 3).convert("1" if folder == "masks" else "RGB").save(tmp_path / folder / f"{name}.png")
-    (tmp_path / "texts.csv").write_text("image,text\na,cup\n")
-    mine = {"name": "folder", "params": {"root": str(tmp_path)}}
+    mine = own_images(tmp_path, "image,text\na,cup\n", "a", "b")
     reads = STEADY | {"uses_text": True}
     assert len(found(loaded(tmp_path, datasets=[mine], methods=[reads]), "steady")) == 2
     assert found(loaded(tmp_path, datasets=[mine], methods=[reads], limit=1), "steady") == [("fine", "needs no file")]
