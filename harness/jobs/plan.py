@@ -195,9 +195,12 @@ def _code(config: RunConfig, method: MethodEntry, dataset: Plugin) -> dict[str, 
 
 def _split(dataset: Plugin) -> str:
     """The data set's `split`, by the config or by the plugin's default; "" for a data set that has none."""
+    return str(dataset.params.get("split", _default_split(dataset)))
+
+
+def _default_split(dataset: Plugin) -> str:
     taken = parameters.parameters_of(registry.find("datasets", dataset.name))
-    default = taken["split"][1] if "split" in taken else ""
-    return str(dataset.params.get("split", default))
+    return str(taken["split"][1]) if "split" in taken else ""
 
 
 def metric_facts(metric: Metric) -> dict[str, Any]:
@@ -241,7 +244,12 @@ def _training_facts(method: MethodEntry, trained: Trained | None, classes: Seque
 
 
 def _published(method: MethodEntry, dataset: Plugin) -> dict[str, Any]:
-    """The authors' printed numbers for the entry's checkpoint on the data set, found by the checkpoint's file name."""
+    """The authors' printed numbers for the entry's checkpoint on the data set, found by the checkpoint's file name.
+
+    They measured the split that is the plugin's default (SBD's val), so that there are none for another one.
+    """
+    if _split(dataset) != _default_split(dataset):
+        return {}
     cls = registry.find("methods", method.name)
     names = [Path(value).name for value in method.params.values() if isinstance(value, (str, Path))]
     printed = next((found for name in names if (found := cls.published.get(name, {}).get(dataset.name))), None)

@@ -48,30 +48,35 @@ PUBLISHED = {
         "berkeley": {"NoC@90": 3.22},
         "sbd": {"NoC@85": 3.39, "NoC@90": 5.43},
         "davis": {"NoC@85": 4.94, "NoC@90": 6.71},
+        "coco_mval": {"NoC@90": 4.39},
     },
     "coco_lvis_h18_baseline.pth": {
         "grabcut": {"NoC@85": 1.54, "NoC@90": 1.70},
         "berkeley": {"NoC@90": 2.48},
         "sbd": {"NoC@85": 4.26, "NoC@90": 6.86},
         "davis": {"NoC@85": 4.79, "NoC@90": 6.00},
+        "coco_mval": {"NoC@90": 3.58},
     },
     "coco_lvis_h18s_itermask.pth": {
         "grabcut": {"NoC@85": 1.54, "NoC@90": 1.68},
         "berkeley": {"NoC@90": 2.60},
         "sbd": {"NoC@85": 4.04, "NoC@90": 6.48},
         "davis": {"NoC@85": 4.70, "NoC@90": 5.98},
+        "coco_mval": {"NoC@90": 3.33},
     },
     "coco_lvis_h18_itermask.pth": {
         "grabcut": {"NoC@85": 1.42, "NoC@90": 1.54},
         "berkeley": {"NoC@90": 2.26},
         "sbd": {"NoC@85": 3.80, "NoC@90": 6.06},
         "davis": {"NoC@85": 4.36, "NoC@90": 5.74},
+        "coco_mval": {"NoC@90": 2.98},
     },
     "coco_lvis_h32_itermask.pth": {
         "grabcut": {"NoC@85": 1.46, "NoC@90": 1.56, "mIoU@1": 87.69},
         "berkeley": {"NoC@90": 2.10, "mIoU@1": 83.15},
         "sbd": {"NoC@85": 3.59, "NoC@90": 5.71, "mIoU@1": 70.61},
         "davis": {"NoC@85": 4.11, "NoC@90": 5.34, "mIoU@1": 72.53},
+        "coco_mval": {"NoC@90": 2.97},
     },
 }
 """The authors' printed numbers for each of their checkpoints (`Ritm.published_in`). Those on Pascal VOC are left out:

@@ -146,10 +146,21 @@ def test_what_the_authors_print_for_a_checkpoint_goes_to_the_manifest(tmp_path: 
     assert "published" not in mine
 
 
+@pytest.mark.parametrize(("split", "shown"), [({}, True), ({"split": "val"}, True), ({"split": "train"}, False)])
+def test_the_authors_numbers_are_of_one_split(tmp_path: Path, split: dict[str, str], shown: bool) -> None:
+    (tmp_path / "theirs.pth").write_bytes(b"weights")
+    entry = MethodEntry(name="ritm", params={"checkpoint": str(tmp_path / "theirs.pth")})
+    data = (Plugin(name="scenes", params={"count": 1, **split}),)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry.find("methods", "ritm"), "published", {"theirs.pth": {"scenes": {"NoC@90": 2.0}}})
+        (job,) = planned(config(methods=(entry,), datasets=data))
+    assert ("published" in job.facts.about) == shown
+
+
 def test_ritm_has_the_numbers_of_each_checkpoint_that_can_be_fetched() -> None:
     printed = registry.find("methods", "ritm").published
     assert set(printed) == {known.file for known in catalogue().values() if known.used_by == "ritm"}
-    assert all(set(own) == {"grabcut", "berkeley", "sbd", "davis"} for own in printed.values())
+    assert all(set(own) == {"grabcut", "berkeley", "sbd", "davis", "coco_mval"} for own in printed.values())
 
 
 def test_sha256_is_of_the_content(tmp_path: Path) -> None:
