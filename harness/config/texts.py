@@ -127,7 +127,8 @@ def wrong_present(asked: Asked) -> str | None:
 @register_text_rule("wrong_absent")
 def wrong_absent(asked: Asked) -> str | None:
     """The class name of something that is not in the image, drawn evenly."""
-    return _wrong(asked, [name for name in asked.vocabulary if name not in asked.present])
+    there = {asked.words.said(name) for name in asked.present}
+    return _wrong(asked, [name for name in asked.vocabulary if asked.words.said(name) not in there])
 
 
 @register_text_rule("auto/v1", looks=True)
@@ -155,10 +156,12 @@ def best_around_click(asked: Asked) -> str | None:
 
 def _wrong(asked: Asked, names: list[str]) -> str:
     # Names in the data set's order, so that one generator draws the same word everywhere; a set has no order.
-    others = [name for name in names if name != asked.instance.category]
+    # Two classes may be spoken alike, such as "Man" and "Woman" as "person": that word is right for either.
+    right = asked.words.said(asked.instance.category)
+    others = [said for name in names if (said := asked.words.said(name)) != right]
     if not others:
         raise ValueError("no other class to name, so there is no wrong text for this instance")
-    return asked.words.said(others[int(asked.rng().integers(len(others)))])
+    return others[int(asked.rng().integers(len(others)))]
 
 
 def read_words(path: Path) -> Words:

@@ -39,6 +39,18 @@ def test_a_rule_says(rule: str, text: str | None) -> None:
     assert find("texts", rule)(asked(text="the left screen")) == text
 
 
+def test_a_word_that_two_classes_share_is_wrong_for_neither() -> None:
+    one = replace(asked("dog", ("dog", "puppy", "cup")), vocabulary=("dog", "puppy", "Dog_", "cup"))
+    words = Words({"puppy": {"said": "dog"}, "Dog_": {"said": "dog"}})
+    one = replace(one, words=words, rng=lambda: np.random.default_rng())
+    assert {find("texts", "wrong_present")(one) for _ in range(20)} == {"cup"}
+    with pytest.raises(ValueError, match="no other class to name"):
+        find("texts", "wrong_absent")(replace(one, present=frozenset({"dog", "cup"})))
+    beside = replace(one, instance=Instance("2", MASK, "cup"), present=frozenset({"cup", "puppy"}))
+    with pytest.raises(ValueError, match="no other class to name"):  # A dog is there, as "puppy".
+        find("texts", "wrong_absent")(beside)
+
+
 def test_without_words_of_its_own_an_object_has_its_class_name() -> None:
     assert find("texts", "given")(asked()) == "tv monitor"
 
