@@ -43,8 +43,11 @@ def tell_apart() -> None:
 
 
 @contextmanager
-def in_order(said: str = INTERRUPTED) -> Iterator[None]:
-    """Run a block of work that an interrupt ends in order; `said` is the line that is then printed."""
+def in_order(said: str = INTERRUPTED, leaves_threads: bool = False) -> Iterator[None]:
+    """Run a block of work that an interrupt ends in order; `said` is the line that is then printed.
+
+    Python waits for threads of a pool as it exits. With `leaves_threads` the process ends without them.
+    """
     interrupted.clear()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
@@ -53,7 +56,9 @@ def in_order(said: str = INTERRUPTED) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(said, file=sys.stderr)
+        print(said, file=sys.stderr, flush=True)
+        if leaves_threads:
+            os._exit(EXIT_CODE)
         sys.exit(EXIT_CODE)
     finally:
         for number, handler in before.items():

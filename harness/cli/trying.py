@@ -51,9 +51,11 @@ def try_(
     from harness.serving.server import serve
 
     gallery = Gallery(asked, images)
-    with in_order("Ended."):
+    # A method in this process may compute for minutes, or hang; the processes of a cluster are ended in order.
+    here = not (cluster or address)
+    with in_order("Ended.", leaves_threads=here):
         say("Loading the methods ...")
-        answering = _there(asked, method, address) if cluster or address else _here(asked, method)
+        answering = _here(asked, method) if here else _there(asked, method, address)
         serve(Api(asked, gallery, answering, not is_loopback(host), record), host, port, _tell)
 
 

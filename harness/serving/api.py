@@ -94,8 +94,8 @@ class Api:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
     def close(self) -> None:
-        """Drop the requests that wait for the reader."""
-        self._reader.shutdown(wait=False, cancel_futures=True)
+        """Drop the requests that wait for the reader, and wait for the one in work: an upload is a file meanwhile."""
+        self._reader.shutdown(cancel_futures=True)
 
     def said(self, text: str) -> str:
         """A message without this machine's folders, if it is for others."""

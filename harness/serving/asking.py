@@ -6,10 +6,8 @@ There    SAM: question 1 -> question 3      RITM: question 2            a queue 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from queue import SimpleQueue
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from harness.plugins.failures import DeviceLost
@@ -49,24 +47,11 @@ class Here:
 
     def __init__(self, desk: Desk) -> None:
         self.desk, self.facts = desk, tuple(desk.facts())
-        self._asked: SimpleQueue[tuple[Future[Any], str, Question, Image]] = SimpleQueue()
-        # A daemon: the server's end does not wait for a method that takes minutes, or hangs. A pool's threads are none.
-        threading.Thread(target=self._answer_all, name="methods", daemon=True).start()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="methods")
 
     def call(self, what: str, question: Question, image: Image) -> Future[Any]:
         """As in `Answering`. A question that still waits is dropped when its future is cancelled."""
-        answer: Future[Any] = Future()
-        self._asked.put((answer, what, question, image))
-        return answer
-
-    def _answer_all(self) -> None:
-        while True:
-            answer, what, question, image = self._asked.get()
-            if answer.set_running_or_notify_cancel():
-                try:
-                    answer.set_result(self._answer(what, question, image))
-                except BaseException as error:  # Any exception is passed on to the one who waits.
-                    answer.set_exception(error)
+        return self._thread.submit(self._answer, what, question, image)
 
     def _answer(self, what: str, question: Question, image: Image) -> Any:
         try:
