@@ -106,8 +106,8 @@ report.explorer = (() => {
     const wanted = control("class").value.trim().toLowerCase();
     if (!wanted) return null;
     const names = data.categories.map((name) => name.toLowerCase());
-    const exact = names.indexOf(wanted);
-    if (exact >= 0) return (line) => data.category[line] === exact;
+    // Two data sets may write one class as "person" and "Person".
+    if (names.includes(wanted)) return (line) => names[data.category[line]] === wanted;
     return (line) => names[data.category[line]].includes(wanted) || data.text[line].toLowerCase().includes(wanted);
   }
 

@@ -589,6 +589,17 @@ def test_an_instance_without_a_class_is_named_by_its_id(window: Page, errors: li
 
 
 @needs_browser
+def test_a_class_is_found_however_its_data_sets_write_it(window: Page, errors: list[str], tmp_path: Path) -> None:
+    written = {"voc": "person", "openimages": "Person", "coco": "person on a bench"}
+    rows = pd.concat([clicked_rows().assign(dataset=name, category=own) for name, own in written.items()])
+    browser.opened(window, write_page(rows, Context("toy"), [], tmp_path / "page").page)
+    for wanted, count in (("person", 4), ("Person", 4), ("person o", 2), ("", 6)):
+        window.fill("#f-class", wanted)
+        expect(window.locator("#found")).to_have_text(f"{count} of 6 instances")
+    assert errors == []
+
+
+@needs_browser
 def test_one_click_needs_no_slider_and_intervals_are_shown_on_demand(page: Page) -> None:
     assert page.evaluate("document.querySelector('#rounds').hidden")
     shown = "document.querySelector('#tables td .spread').offsetWidth > 0"
