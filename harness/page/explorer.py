@@ -62,8 +62,9 @@ class Listing:
             seen and the facts.
         names: The names of the entries (a method, or one of its rankings), in the leaderboard's order.
         answers: The rows at the last click, with `line` and `entry`: places in `instances` and `names`.
-        rounds: The segmented rows at every click, in the order of clicks, with `line` and `entry` as well.
+        rounds: The segmented rows of the first draw at every click, in the order of clicks, with `line` and `entry`.
         metrics: The run's own metrics beside IoU, with their scales.
+        draws: The most draws that an instance has; `answers` are means over them.
     """
 
     instances: pd.DataFrame
@@ -71,6 +72,7 @@ class Listing:
     answers: pd.DataFrame
     rounds: pd.DataFrame
     metrics: Mapping[str, Scale]
+    draws: int = 1
 
     @classmethod
     def of(cls, final: FinalClicks, context: Context) -> Listing:
@@ -88,7 +90,7 @@ class Listing:
         rounds = first_draw(final.every[final.every["status"] == "ok"])
         rounds = rounds.reindex(columns=wanted).sort_values("click_index", kind="stable")
         placed = [_placed(own, lines, names) for own in (answers, rounds)]
-        return cls(instances, names, placed[0], placed[1], metrics)
+        return cls(instances, names, placed[0], placed[1], metrics, max(1, final.drawn["draw"].nunique()))
 
     @property
     def per_file(self) -> int:
@@ -113,6 +115,7 @@ class Listing:
             "images": [name.split("\0")[1] for name in images],
             "pictures": [picture.file if picture else None for picture in shown],
             "per_file": self.per_file,
+            "draws": self.draws,
             "clicks": sorted({int(made) for made in self.rounds["click_index"]}),
             "dataset": of_dataset,
             "category": of_category,

@@ -107,7 +107,8 @@ report.viewer = (() => {
     const seen = { 1: ", seen class", 0: ", unseen class" }[data.seen[line]] ?? "";
     document.getElementById("viewer-title").textContent = [data.text[line] || category, `instance ${data.id[line]}`].filter(Boolean).join(", ");
     const facts = [`${data.datasets[data.dataset[line]]}, image ${data.images[data.image[line]]}${category && `, class ${category}`}${seen}`,
-      `${size[1]} x ${size[0]} pixels, area ${data.area[line]}`, times(clicks.length)];
+      ...(size[0] < 0 ? [] : [`${size[1]} x ${size[0]} pixels`]), ...(data.area[line] < 0 ? [] : [`area ${data.area[line]}`]), times(clicks.length)];
+    if (data.draws > 1) facts.push(`the first draw, with its own scores; the list has means over up to ${data.draws} draws`);
     if (!image) facts.push("its picture is not in this page");
     document.getElementById("viewer-facts").textContent = facts.join("; ");
     const slider = document.querySelector("#rounds input"), said = times(data.clicks[round] ?? 0);

@@ -600,6 +600,23 @@ def test_a_class_is_found_however_its_data_sets_write_it(window: Page, errors: l
 
 
 @needs_browser
+def test_an_instance_of_several_draws_says_that_its_scores_are_those_of_the_first(
+    window: Page, errors: list[str], tmp_path: Path
+) -> None:
+    once = clicked_rows().query("method == 'once'")
+    rows = pd.concat([once.assign(draw=number, iou=iou) for number, iou in enumerate((0.4, 0.6))])
+    browser.opened(window, write_page(rows, Context("toy"), [], tmp_path / "page").page)
+    assert window.locator("#list tbody tr >> nth=0 >> td").last.text_content() == "50.0"
+    window.click("#list tbody tr .open")
+    window.wait_for_selector("#layers input", state="attached")
+    assert "40.0, right" in window.text_content("#layers")
+    facts = window.text_content("#viewer-facts")
+    assert "; the first draw, with its own scores; the list has means over up to 2 draws;" in facts
+    assert "30 x 20 pixels; 1 click;" in facts, "the rows have no area, and none is said"
+    assert errors == []
+
+
+@needs_browser
 def test_one_click_needs_no_slider_and_intervals_are_shown_on_demand(page: Page) -> None:
     assert page.evaluate("document.querySelector('#rounds').hidden")
     shown = "document.querySelector('#tables td .spread').offsetWidth > 0"
