@@ -483,6 +483,20 @@ def test_a_prompt_is_recorded_where_its_author_agrees(window: Page, tmp_path: Pa
     assert 0 < shirt["seconds"] < 60 and found.keys() >= {("nested-1", "nested-1/lamp"), ("nested-0", "nested-0/tie")}
 
 
+def test_a_prompt_is_not_recorded_for_the_object_of_another_click(window: Page, tmp_path: Path) -> None:
+    with running(api_of(config_of(tmp_path, ("Marks",)), recordings=tmp_path / "kept")) as address:
+        opened(window, address, "#source=nested&name=nested-1&clicks=43,6")
+        window.check("#recording")
+        expect(window.locator("#keep")).to_have_text("Record this prompt for: lamp")
+        truths = held(window, "truth")
+        window.evaluate("location.hash = '#source=nested&name=nested-1&clicks=24,18'")
+        wait_for(window, truths, 1)
+        assert window.locator("#keep").is_disabled(), "which object lies under the new click is not known yet"
+        truths[0].continue_()
+        expect(window.locator("#keep")).to_have_text("Record this prompt for: tie")
+        window.unroute_all()
+
+
 def test_a_server_that_records_nothing_does_not_ask(page: Page) -> None:
     expect(page.locator("#record")).to_be_hidden()
 

@@ -106,6 +106,7 @@
     const first = now.clicks.find(([, , positive]) => positive);
     const wanted = view.truth && first ? JSON.stringify([now.source, now.name, first]) : "";
     if (under?.wanted !== wanted) {
+      record.meant(null);  // What was meant by another click is no answer to this one.
       const found = wanted ? await server.post("truth", { source: now.source, name: now.name, clicks: [first] }) : { said: "", under: [] };
       if (now !== state.get()) return;
       under = { wanted, ...found };
