@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,12 +52,23 @@ def try_(
     from harness.serving.server import serve
 
     gallery = Gallery(asked, images)
+    if record:
+        _check_writable(record)
     # A method in this process may compute for minutes, or hang; the processes of a cluster are ended in order.
     here = not (cluster or address)
     with in_order("Ended.", leaves_threads=here):
         say("Loading the methods ...")
         answering = _here(asked, method) if here else _there(asked, method, address)
         serve(Api(asked, gallery, answering, not is_loopback(host), record), host, port, _tell)
+
+
+def _check_writable(folder: Path) -> None:
+    """Make the folder for recordings and write there, so that no visitor is the first to learn that it cannot be."""
+    from harness.storage.folder import writing
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 def _there(config: RunConfig, labels: list[str], address: str | None) -> There:

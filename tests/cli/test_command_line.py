@@ -232,6 +232,8 @@ def test_try_says_where_its_page_is_and_ends_with_one_line(
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)  # The method would wait for 60 s.
     assert process.returncode == 130 and told.strip() == "Ended."
+    unwritable = here("try", config, "--record", config)
+    assert unwritable.returncode == 2 and f"{config}: cannot be written (File exists)" in unwritable.stderr
     missing = here("try", config, "--images", tmp_path / "none")
     assert missing.returncode == 2 and "none: no such folder" in missing.stderr
 
