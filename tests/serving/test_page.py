@@ -430,6 +430,18 @@ def test_the_state_is_saved_as_a_picture(page: Page) -> None:
     assert len(found.convert("RGB").getcolors(2**20) or []) > 20
 
 
+def test_a_very_tall_picture_is_saved_too(page: Page, tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (10, 1200), (200, 30, 30)).save(tmp_path / "tall.png")
+    page.click("#pictures")
+    page.set_input_files("#file", tmp_path / "tall.png")
+    until(page, "location.hash.includes('own')")
+    settled(page)
+    with page.expect_download() as saved:
+        page.click("#save")
+    found = PIL.Image.open(io.BytesIO(Path(saved.value.path()).read_bytes())).convert("RGB")
+    assert sum(count for count, colour in found.getcolors(2**20) or [] if colour == (200, 30, 30)) == 5 * 9 * 1080
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_controls_have_names_and_the_theme_is_the_reader_s(page: Page, theme: str) -> None:
     if page.evaluate("document.documentElement.dataset.theme") != theme:

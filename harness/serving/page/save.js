@@ -17,7 +17,9 @@ report.save = (() => {
       for (const one of tile.more.querySelectorAll("figure")) parts.push([one.querySelector("canvas"), tile.facts.label, [one.textContent]]);
     }
     const columns = Math.min(4, parts.length), rows = Math.ceil(parts.length / columns);
-    const high = Math.round(SIDE * parts[0][0].height / parts[0][0].width), row = high + 5 * LINE + GAP;
+    // A browser has no canvas above some 16,000 pixels: a very tall picture is drawn narrower.
+    const { width, height } = stage, wide = Math.max(1, Math.min(SIDE, Math.round(3 * SIDE * width / height)));
+    const high = Math.max(1, Math.round(wide * height / width)), row = high + 5 * LINE + GAP;
     const canvas = element("canvas", { width: columns * (SIDE + GAP) + GAP, height: rows * row + 3 * LINE });
     const context = canvas.getContext("2d");
     context.fillStyle = colour("--ground");
@@ -27,7 +29,7 @@ report.save = (() => {
     context.fillText(`${source}, ${report.gallery.fileName(name) ?? name}${text ? `: "${text}"` : ""}`, GAP, 1.7 * LINE, canvas.width - 2 * GAP);
     for (const [place, [image, title, said]] of parts.entries()) {
       const left = GAP + (place % columns) * (SIDE + GAP), top = 2.5 * LINE + Math.floor(place / columns) * row;
-      context.drawImage(image, left, top, SIDE, high);
+      context.drawImage(image, left, top, wide, high);
       context.fillStyle = colour("--text");
       context.font = "600 14px system-ui, sans-serif";
       context.fillText(title, left, top + high + LINE, SIDE);
