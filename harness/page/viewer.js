@@ -85,6 +85,10 @@ report.viewer = (() => {
       Object.assign(own, { size, truthCounts, cells, image });
       render(data);
     } catch (error) {
+      if (shown !== own) return;
+      // Nothing of the instance before stands beside the message.
+      for (const name of ["stage", "layers"]) document.getElementById(name).replaceChildren();
+      document.getElementById("viewer-title").textContent = `instance ${data.id[line]}`;
       document.getElementById("viewer-facts").textContent = error.message;
     }
   }

@@ -19,6 +19,7 @@ from benchmarks.page import synthetic
 from harness import UserError
 from harness.config.run_config import load_run
 from harness.masks import rle
+from harness.page import explorer
 from harness.page.build import Counts, build_page, write_page
 from harness.page.explorer import Listing, natural, stratified
 from harness.page.publishing import _without_folders
@@ -614,6 +615,25 @@ def test_an_instance_of_several_draws_says_that_its_scores_are_those_of_the_firs
     assert "; the first draw, with its own scores; the list has means over up to 2 draws;" in facts
     assert "30 x 20 pixels; 1 click;" in facts, "the rows have no area, and none is said"
     assert errors == []
+
+
+@needs_browser
+def test_masks_that_were_not_copied_leave_none_of_another_instance(
+    window: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explorer, "A_FILE", 1)
+    made = write_page(clicked_rows(), Context("toy"), [], tmp_path / "page")
+    (tmp_path / "page" / "data" / "masks" / "1.js").unlink()
+    with window.context.browser.new_page() as other:  # type: ignore[union-attr]
+        browser.opened(other, made.page)
+        other.click("#list tbody tr .open")
+        expect(other.locator("#stage canvas")).to_have_count(1)
+        other.keyboard.press("ArrowRight")
+        expect(other.locator("#viewer-facts")).to_have_text("data/masks/1.js is not there")
+        assert other.text_content("#viewer-title") == "instance b/0"
+        assert other.locator("#stage canvas").count() == 0 and other.text_content("#layers") == ""
+        other.keyboard.press("ArrowLeft")
+        expect(other.locator("#stage canvas")).to_have_count(1)
 
 
 @needs_browser
