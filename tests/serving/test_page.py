@@ -509,6 +509,22 @@ def test_a_prompt_is_not_recorded_for_the_object_of_another_click(window: Page, 
         window.unroute_all()
 
 
+def test_clicks_that_are_made_while_a_prompt_is_recorded_stay(window: Page, tmp_path: Path) -> None:
+    with running(api_of(config_of(tmp_path, ("Marks",)), recordings=tmp_path / "kept")) as address:
+        opened(window, address, "#source=nested&name=nested-1&clicks=43,6")
+        window.check("#recording")
+        records = held(window, "record")
+        window.click("#keep:has-text('lamp')")
+        wait_for(window, records, 1)
+        window.keyboard.press("n")
+        click(window, 24, 18)
+        records[0].continue_()
+        expect(window.locator("#kept")).to_have_text("Recorded; 1 in all.")
+        assert window.evaluate("location.hash").endswith("name=nested-1&clicks=24,18")
+        window.unroute_all()
+    assert [one["clicks"] for one in read(tmp_path / "kept").to_pylist()] == [[{"x": 43, "y": 6, "positive": True}]]
+
+
 def test_a_server_that_records_nothing_does_not_ask(page: Page) -> None:
     expect(page.locator("#record")).to_be_hidden()
 

@@ -35,7 +35,7 @@ report.record = (() => {
   }
 
   async function keep() {
-    const { source, name, clicks, text } = state.get();
+    const { source, name, clicks, text } = state.get(), sent = at;
     // Sent again after a failure it has the same id, so that the server keeps it once.
     id ??= drawn();
     part("keep").disabled = true;
@@ -43,11 +43,11 @@ report.record = (() => {
       const seconds = Math.max(0, (last - began) / 1000);
       const { kept } = await server.post("record", { id, source, name, clicks, text, instance: chosen.id, seconds });
       began = performance.now();
-      next();
+      if (at === sent) next();  // Else the next object has clicks already.
       part("kept").textContent = `Recorded; ${kept} in all.`;
     } catch (error) {
       part("kept").textContent = `Not recorded: ${error.message} Press the button again.`;
-      part("keep").disabled = false;
+      shown();
     }
   }
 
