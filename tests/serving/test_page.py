@@ -106,8 +106,8 @@ def pixels(page: Page, place: int = 0) -> int:
     return int(re.findall(r"([\d,]+) pixels", tile(page, place))[0].replace(",", ""))
 
 
-def picture(tmp_path: Path, name: str = "mine.png") -> Path:
-    noise = np.random.default_rng(3).integers(0, 255, (32, 48, 3), np.uint8)
+def picture(tmp_path: Path, name: str = "mine.png", seed: int = 3) -> Path:
+    noise = np.random.default_rng(seed).integers(0, 255, (32, 48, 3), np.uint8)
     PIL.Image.fromarray(noise).save(tmp_path / name)
     return tmp_path / name
 
@@ -357,6 +357,20 @@ def test_a_picture_of_one_s_own_and_what_is_none(page: Page, tmp_path: Path) -> 
     )
     expect(page.locator("#banner")).to_contain_text("'dropped.jpg': found 17 bytes that do not decode")
     assert pixels(page) == 25
+
+
+def test_of_two_pictures_the_one_that_was_chosen_last_is_opened(page: Page, tmp_path: Path) -> None:
+    uploads = held(page, "upload?*")
+    page.click("#pictures")
+    for number, name in enumerate(("large.png", "small.png")):
+        page.set_input_files("#file", picture(tmp_path, name, seed=number))
+    wait_for(page, uploads, 2)
+    for one in reversed(uploads):
+        with page.expect_response("**/api/upload?*"):
+            one.continue_()
+        page.wait_for_timeout(200)
+    settled(page)
+    assert page.text_content("#picture-name") == "small.png"
 
 
 def test_a_link_with_a_click_outside_or_an_unknown_picture_is_said(page: Page, address: str) -> None:

@@ -3,7 +3,7 @@
 report.gallery = (() => {
   const { element, server, state } = report;
   const own = new Map();  // An upload's name -> its file, to bring it again to a server that was started anew.
-  let about, listed = { source: "", search: "", start: 0, names: [], total: 0 }, latest = 0, timer;
+  let about, listed = { source: "", search: "", start: 0, names: [], total: 0 }, latest = 0, taken = 0, timer;
   const part = (id) => document.getElementById(id);
 
   function start(given) {
@@ -79,12 +79,14 @@ report.gallery = (() => {
     state.set({ source, name, clicks: [], meant: "" });
   }
 
+  // Of several files the last one is opened, whichever is here first.
   async function take(file) {
-    const said = part("gallery").open ? fault : server.say;
+    const order = ++taken, said = part("gallery").open ? fault : server.say;
     try {
       if (file.size > about.most.mib * 2 ** 20) throw new Error(`'${file.name}': found ${(file.size / 2 ** 20).toFixed(0)} MiB; wanted ${about.most.mib} at most. Shrink it.`);
       const { source, name } = await server.upload(file);
       own.set(name, file);
+      if (order !== taken) return;
       said("");
       choose(source, name);
     } catch (error) {
