@@ -92,7 +92,7 @@ def share_of(some: pd.DataFrame, whole: pd.DataFrame) -> Gain:
     kept = by_instance(whole)[[*INSTANCE, "gain"]]
     both = by_instance(some).merge(kept, on=INSTANCE, suffixes=("", "_whole"), validate="one_to_one")
     sums, _ = by_image(both, both[["gain", "gain_whole"]])
-    if both.empty or sums[:, 1].sum() <= 0:
+    if sums[:, 1].sum() <= 0:
         return NO_GAIN
     # `interval_of_means` draws images and divides their sums by their counts. With the whole's sums in place of the
     # counts it gives the interval of this ratio. A single image's sum may be below zero, unlike a count, but the sum
