@@ -126,13 +126,13 @@ class Api:
         shown = await self._shown(_checked(Named, raw))
         size = shown.picture.sample.size
         known = bool(shown.picture.objects.regions)
-        broken = [reason for _, reason in shown.picture.failed]
+        broken = [f"'{one.id}': {reason}" for one, reason in shown.picture.failed]
+        more = [f"{len(broken) - 3} more"] if len(broken) > 3 else []
         return {
             "size": size,
             "view": view_size(size),
             "truth": known,
-            "objects": len(shown.picture.objects.regions),
-            "broken": [self.said(reason) for reason in broken[:3]],
+            "broken": [*map(self.said, broken[:3]), *more],
             "vocabulary": shown.vocabulary,
         }
 

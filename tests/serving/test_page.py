@@ -389,6 +389,15 @@ def test_a_link_with_a_click_outside_or_an_unknown_picture_is_said(page: Page, a
     expect(page.locator("#banner")).to_be_hidden()
 
 
+def test_an_object_that_the_ground_truth_lacks_is_named(window: Page, tmp_path: Path) -> None:
+    config = config_of(tmp_path, ("Marks",), datasets=[{"name": "tried:Torn", "label": "torn"}])
+    with running(api_of(config)) as address:
+        opened(window, address, "#source=torn&name=nested-0&clicks=24,18")
+        said, _, broken = str(window.text_content("#under-said")).partition(" · ")
+    assert said == "2 objects lie under this click: shirt, person"
+    assert broken.startswith("left out of the ground truth: 'nested-0/tie': ") and "no pixel" in broken
+
+
 def test_two_windows_at_once(page: Page, address: str) -> None:
     other = other_window(page)
     opened(other, address, "#source=nested&name=nested-1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,15 @@ class Nested(Dataset):
             image[masks[name]] = 100 + 40 * shade
         instances = tuple(Instance(f"{sample_id}/{name}", mask, name) for name, mask in masks.items())
         return Sample(sample_id, image, instances)
+
+
+class Torn(Nested):
+    """The tie's mask has no pixel."""
+
+    def load(self, sample_id: str) -> Sample:
+        whole = super().load(sample_id)
+        tie, *others = whole.instances
+        return replace(whole, instances=(replace(tie, mask=np.zeros((H, W), bool)), *others))
 
 
 class Absent(Nested):

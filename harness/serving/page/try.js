@@ -112,7 +112,8 @@
       under = { wanted, ...found };
     }
     const one = chosen(now);
-    part("under-said").textContent = view.truth || !view ? under.said : "";
+    const broken = view.broken.map((one) => `left out of the ground truth: ${one}`);
+    part("under-said").textContent = [view.truth && under.said, ...broken].filter(Boolean).join(" · ");
     part("meant").replaceChildren(...under.under.map((own) => {
       const button = element("button", { type: "button" }, own.words);
       button.setAttribute("aria-pressed", String(own === one));
