@@ -389,6 +389,15 @@ def test_a_link_with_a_click_outside_or_an_unknown_picture_is_said(page: Page, a
     expect(page.locator("#banner")).to_be_hidden()
 
 
+def test_no_method_is_waited_for_where_the_next_picture_does_not_load(page: Page) -> None:
+    answers = held(page, "predict")
+    click_anyhow(page, 24, 18)
+    wait_for(page, answers, 2)
+    page.evaluate("location.hash = '#source=nested&name=gone-7&clicks=24,18'")
+    settled(page)
+    assert "asked" not in tile(page, 0) and page.locator(".tile.busy").count() == 0
+
+
 def test_an_object_that_the_ground_truth_lacks_is_named(window: Page, tmp_path: Path) -> None:
     config = config_of(tmp_path, ("Marks",), datasets=[{"name": "tried:Torn", "label": "torn"}])
     with running(api_of(config)) as address:

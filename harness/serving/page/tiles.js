@@ -65,7 +65,10 @@ report.tiles = (() => {
   // given: as `view` above; null while there is no picture.
   function picture(given) {
     view = given;
-    for (const tile of tiles) Object.assign(tile, { asked: null, reply: null, early: 0, error: "", saliency: null });
+    for (const tile of tiles) {
+      tile.controller?.abort();
+      Object.assign(tile, { asked: null, reply: null, early: 0, error: "", saliency: null, busy: false });
+    }
   }
 
   function ask(state) {
