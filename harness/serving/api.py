@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -240,11 +239,6 @@ def _clicks(asked: Clicked, shown: Shown) -> tuple[Click, ...]:
     return clicks_on(asked.clicks, shown.picture.sample.size) if asked.clicks else ()
 
 
-def _score(value: float) -> float | str:
-    """A candidate's own score; JSON has no infinite number, so one is sent as text, "-inf"."""
-    return value if math.isfinite(value) else str(value)
-
-
 def _candidates(answer: Answer, shown: Shown, clicks: tuple[Click, ...]) -> list[dict[str, Any]]:
     """Each candidate's view, size in pixels, own scores, and its IoU with each object under the click."""
     if answer.prediction is None:
@@ -254,7 +248,7 @@ def _candidates(answer: Answer, shown: Shown, clicks: tuple[Click, ...]) -> list
         {
             "counts": mask_counts(mask),
             "pixels": int(mask.sum()),
-            "scores": {ranking: _score(float(values[place])) for ranking, values in answer.prediction.scores.items()},
+            "scores": answer.scores_of(place),
             "against": against(shown, places, mask),
         }
         for place, mask in enumerate(answer.prediction.masks)

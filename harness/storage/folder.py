@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -224,13 +225,19 @@ class Folder:
             yield
 
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9]+:/")
+
+
 @contextmanager
 def writing(path: object) -> Iterator[None]:
     """A block that writes a file or a folder; an OSError in it becomes a message.
 
     Raises:
-        UserError: It cannot be written, as on a full disk.
+        UserError: It cannot be written, as on a full disk; or a path on this disk is a bucket's address.
     """
+    # `Path("s3://bucket/x")` is "s3:/bucket/x", a folder "s3:" in the current one: what is written would be lost there.
+    if isinstance(path, Path) and _ADDRESS.match(str(path)):
+        raise UserError(f"{path}: found a bucket's address; wanted a file or a folder on this machine, to copy later.")
     try:
         yield
     except OSError as error:

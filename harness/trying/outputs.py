@@ -100,7 +100,7 @@ def coco_results(name: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
             "method": answer.label,
             "candidate": place,
             "taken_by": [ranking for ranking, taken in answer.taken.items() if taken == place],
-            "scores": {ranking: float(scores[place]) for ranking, scores in answer.prediction.scores.items()},
+            "scores": answer.scores_of(place),
             "segmentation": {"size": list(mask.shape), "counts": rle.encode(mask).decode("ascii")},
         }
         for answer in answers

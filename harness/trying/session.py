@@ -13,6 +13,7 @@ Answers are kept. After a, b, c a fourth click costs one round, and going back t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -69,6 +70,12 @@ class Answer:
     def taken(self) -> dict[str, int]:
         """Ranking -> the index of the candidate that it chooses; "single" for a lone candidate without a score."""
         return scoring.choices(self.prediction) if self.prediction else {}
+
+    def scores_of(self, candidate: int) -> dict[str, float | str]:
+        """Ranking -> a candidate's own score, for JSON, which has no infinite number: that is a text, "-inf"."""
+        scores = self.prediction.scores if self.prediction else {}
+        own = {ranking: float(values[candidate]) for ranking, values in scores.items()}
+        return {ranking: value if math.isfinite(value) else str(value) for ranking, value in own.items()}
 
 
 class Session:

@@ -513,6 +513,14 @@ def test_a_place_on_a_disk(place: str, shown: str, tmp_path: Path) -> None:
     assert str(found) == shown.format(**names) and found.local == Path(str(found))
 
 
+def test_a_bucket_s_address_is_no_file_on_this_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("s3://bucket/x.md", "gs://bucket"):
+        with pytest.raises(UserError, match="found a bucket's address; wanted a file or a folder on this machine"):
+            write_bytes(Path(place), b"x")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("place", ["ftp://host/runs", "s3://", "gs://"])
 def test_a_place_that_nobody_knows_is_a_message(place: str) -> None:
     with pytest.raises(UserError, match=rf"^{place}: .* Wanted a folder, or a bucket as s3://"):

@@ -287,6 +287,8 @@ def test_candidates_are_said_with_their_scores() -> None:
     answer = harness.trying.Answer("SAM", Prediction(masks, {"confidence": [0.2, 0.75], "clip": [3, 1]}))
     assert candidate_said(answer, 1) == "candidate 2: confidence 0.750 (taken), clip 1.000"
     assert [one["taken_by"] for one in coco_results("a", [answer])] == [["clip"], ["confidence"]]
+    excluding = Answer("SAM", Prediction(masks, {"confidence": [-np.inf, 0.75]}))
+    assert [one["scores"]["confidence"] for one in coco_results("a", [excluding])] == ["-inf", 0.75]
 
 
 @pytest.mark.slow
