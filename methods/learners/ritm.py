@@ -3,9 +3,10 @@
     first click -> mask 1 -> click into its error -> mask 2 -> ... -> the loss of the last mask alone
 
 Paper: Sofiiuk, Petrov, Konushin, ICIP 2022, https://arxiv.org/abs/2102.06583, section 3; losses and their weights
-follow SamsungLabs/ritm_interactive_segmentation at b9b4460. Three things differ from that code: an example starts
+follow SamsungLabs/ritm_interactive_segmentation at b9b4460. Four things differ from that code: an example starts
 from one click of a simulator, not from up to 24 random ones; a further click is at the deepest pixel of the error, as
-in the evaluation, not at a random pixel well inside; there are no ImageNet weights.
+in the evaluation, not at a random pixel well inside; pixels that a data set ignores (VOC's void) count as background,
+where that code leaves them out of the loss; there are no ImageNet weights.
 """
 
 from __future__ import annotations
