@@ -216,8 +216,16 @@ class Training:
             self.loaders.close()
 
     def fitted(self) -> Fitted:
-        """The result of the training so far."""
+        """The result of the training so far.
+
+        Raises:
+            UserError: Weights are NaN or infinite.
+        """
         weights = {name: tensor.detach().cpu() for name, tensor in self.state.weights().items()}
+        # Each step looks at its loss, which is that of the weights before it. So nothing has looked at the last step's.
+        for name, _ in self.learner.network.named_parameters():
+            if not weights[name].isfinite().all():
+                raise UserError(f"training: the last step made {name} NaN or infinite; lower optimizer.lr.")
         metadata = {key: str(value) for key, value in self.learner.metadata().items()}
         vocabulary = dict.fromkeys(name for wording in self.batches.wordings for name in wording.vocabulary)
         return Fitted(weights, metadata, self.batches.draws.categories, self.data, list(vocabulary))

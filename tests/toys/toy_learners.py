@@ -51,6 +51,14 @@ class Still(Toy):
         return super().loss(batch)
 
 
+class Torn(Toy):
+    """Its loss is finite and its gradient NaN: the slope of a root at 0 is infinite, and infinity times 0 is NaN."""
+
+    def loss(self, batch):
+        nothing = self.network[0].weight * 0
+        return super().loss(batch) + nothing.square().sum().sqrt()
+
+
 class Meeting(Learner):
     """One convolution that waits for others to begin.
 
