@@ -73,7 +73,7 @@ def test_a_method_of_one_s_own_on_pictures_of_one_s_own(
 
 def scores(text: str) -> dict[tuple[str, ...], float]:
     """The table's mIoU by method and ranking."""
-    found = re.findall(r"^my pictures .*?(SAM tiny|Click only|Grow) +(\w+) [¹ ]*([\d.]+)", text, re.MULTILINE)
+    found = re.findall(r"^my pictures .*?(SAM tiny|Click only|Grow)[¹ ]+(\w+) [² ]*([\d.]+)", text, re.MULTILINE)
     return {(method, ranking): float(mean) for method, ranking, mean in found}
 
 
