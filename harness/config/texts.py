@@ -164,19 +164,15 @@ def _wrong(asked: Asked, names: list[str]) -> str:
     return others[int(asked.rng().integers(len(others)))]
 
 
+@lru_cache(maxsize=8)
 def read_words(path: Path) -> Words:
-    """Read a words file: CSV with the columns name, said, synonym, hypernym; a file that has changed is read anew.
+    """Read a words file: CSV with the columns name, said, synonym, hypernym.
+
+    A process reads it once: an edit during a run does not change the words of the rows that follow.
 
     Raises:
         UserError: It is no such file.
     """
-    stat = path.stat() if path.exists() else None
-    return _read_words(path, (stat.st_size, stat.st_mtime_ns) if stat else None)
-
-
-@lru_cache(maxsize=8)
-def _read_words(path: Path, version: tuple[int, int] | None) -> Words:
-    del version  # Only a part of the cache's key.
     rows: dict[str, dict[str, str]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

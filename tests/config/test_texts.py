@@ -143,12 +143,14 @@ def test_a_file_that_a_spreadsheet_wrote(tmp_path: Path) -> None:
     assert (words.said("cup"), words.other("cup", "synonym")) == ("cup", "mug, beaker")
 
 
-def test_a_file_that_was_edited_is_read_anew(tmp_path: Path) -> None:
+def test_a_file_that_is_edited_or_gone_during_a_run_is_what_it_was(tmp_path: Path) -> None:
     path = tmp_path / "words.csv"
     path.write_text("name,said,synonym,hypernym\ncup,,mug,vessel\n")
     assert read_words(path).other("cup", "synonym") == "mug"
     path.write_text("name,said,synonym,hypernym\ncup,,beaker,vessel\n")
-    assert read_words(path).other("cup", "synonym") == "beaker"
+    assert read_words(path).other("cup", "synonym") == "mug"
+    path.unlink()
+    assert read_words(path).other("cup", "synonym") == "mug"
 
 
 @pytest.mark.parametrize(

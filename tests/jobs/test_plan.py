@@ -102,8 +102,9 @@ def test_what_changes_no_row_changes_no_part(changed: dict[str, Any]) -> None:
 
 
 def test_rows_stay_when_a_words_file_gets_words_that_their_rule_does_not_read(tmp_path: Path) -> None:
-    words, found = tmp_path / "words.csv", {}
+    found = {}
     for number, row in enumerate(("dot,spot,,", "dot,spot,mark,", "dot,point,mark,")):
+        words = tmp_path / f"{number}.csv"  # A process reads a file once.
         words.write_text(f"name,said,synonym,hypernym\n{row}\n")
         for rule in ("given", "wrong_present", "synonym"):
             found[rule, number] = parts(config(text=Text(rule=rule, words=str(words))))["text"]
