@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,15 +62,19 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
+def unused(name: str, used: Callable[[str], bool]) -> str:
+    """A file's name, with the first number that makes it another one if it is used: "a", "a-2", "a-3"."""
+    numbered = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    return next(one for one in numbered if not used(one))
+
+
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure in every format; dates are left out, so that files differ only where pictures do.
 
     The figures of the data sets "a b" and "a-b" would have one file: the second gets a number.
     """
-    stem = file_name(name)
-    numbered = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
-    free = next(one for one in numbered if not (folder / f"{one}.{FORMATS[0]}").exists())
-    paths = [folder / f"{free}.{suffix}" for suffix in FORMATS]
+    own = unused(file_name(name), lambda one: (folder / f"{one}.{FORMATS[0]}").exists())
+    paths = [folder / f"{own}.{suffix}" for suffix in FORMATS]
     for path in paths:
         write(figure, path)
     return paths

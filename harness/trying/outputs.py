@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from harness.figures.drawing import PICTURES, file_name, style
+from harness.figures.drawing import PICTURES, file_name, style, unused
 from harness.figures.drawing import write as write_figure
 from harness.figures.grids import MASK, tinted
 from harness.masks import rle
@@ -70,8 +69,7 @@ def _masks(folder: Path, answers: Sequence[Answer]) -> Iterator[Path]:
     # Labels that differ only in such signs as "/" and " " have one file name: the second one's masks get a number.
     written: set[str] = set()
     for wanted, mask in _named_masks(answers):
-        numbered = (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
-        name = next(one for one in numbered if one not in written)
+        name = unused(wanted, written.__contains__)
         written.add(name)
         path = folder / f"{name}.png"
         encoded, png = cv2.imencode(".png", mask.astype(np.uint8) * 255)
