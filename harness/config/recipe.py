@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -257,7 +256,8 @@ def load_recipe(
     Raises:
         UserError: At the first mistake.
     """
-    raw = yaml_file.read(path)
+    plain = yaml_file.read(path)
+    raw = dict(plain)  # A change copies all that it changes below.
     for override in overrides:
         yaml_file.override(raw, override)
     if "methods" in raw and "learner" not in raw:
@@ -265,12 +265,12 @@ def load_recipe(
             f"{path}: found the config of a run, with `methods`; wanted the recipe of a training, with `learner`. "
             f"`python -m harness run {path}` evaluates it, and trains first what its methods' `train:` names."
         )
-    return _changed(raw, yaml_file.read(path), changes or {}, path, remark)
+    return _changed(raw, plain, changes or {}, path, remark)
 
 
 def changed_recipe(plain: Mapping[str, Any], changes: Mapping[str, Any], where: str, remark: str) -> KnownRecipe:
     """As `load_recipe`, for a recipe that stands in the config of a run; `where` is its place there."""
-    return _changed(deepcopy(dict(plain)), plain, changes, where, remark)
+    return _changed(dict(plain), plain, changes, where, remark)
 
 
 def _changed(
