@@ -195,12 +195,8 @@ def _code(config: RunConfig, method: MethodEntry, dataset: Plugin) -> dict[str, 
 
 def _split(dataset: Plugin) -> str:
     """The data set's `split`, by the config or by the plugin's default; "" for a data set that has none."""
-    return str(dataset.params.get("split", _default_split(dataset)))
-
-
-def _default_split(dataset: Plugin) -> str:
-    taken = parameters.parameters_of(registry.find("datasets", dataset.name))
-    return str(taken["split"][1]) if "split" in taken else ""
+    given = parameters.with_defaults(registry.find("datasets", dataset.name), dataset.params)
+    return str(given.get("split", ""))
 
 
 def metric_facts(metric: Metric) -> dict[str, Any]:
@@ -248,7 +244,7 @@ def _published(method: MethodEntry, dataset: Plugin) -> dict[str, Any]:
 
     They measured the split that is the plugin's default (SBD's val), so that there are none for another one.
     """
-    if _split(dataset) != _default_split(dataset):
+    if _split(dataset) != _split(Plugin(name=dataset.name)):
         return {}
     cls = registry.find("methods", method.name)
     names = [Path(value).name for value in method.params.values() if isinstance(value, (str, Path))]
