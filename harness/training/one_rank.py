@@ -96,7 +96,7 @@ def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fi
         kept, data = states.load(), json.dumps(training.data)
         first = state.restore(kept) if kept else 0
         if kept and rank == 0:
-            _warn_changed(training.data, json.loads(kept.get("data", data)), first)
+            _warn_changed(json.loads(data), json.loads(kept.get("data", data)), first)
         fixed = FixedExamples.of(recipe, training.learner)
         course = Course(first, recipe.steps)
         batches = training.steps(first, recipe.steps)
@@ -117,7 +117,7 @@ def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fi
 def _warn_changed(now: Sequence[Mapping[str, Any]], then: Sequence[Mapping[str, Any]], step: int) -> None:
     """Warn of data sets that have changed since the kept state: its recipe makes other weights from today's."""
     for one, before in zip(now, then, strict=True):
-        if other := [key for key, value in json.loads(json.dumps(one)).items() if before.get(key) != value]:
+        if other := [key for key, value in one.items() if before.get(key) != value]:
             _log.warning(
                 "training: the data set %s has changed since step %d, from which this goes on (%s differ): the recipe "
                 "would not make these weights again. To train from the start, delete runs/training/<key>.pt (with "
