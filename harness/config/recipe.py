@@ -14,8 +14,7 @@ from harness import places
 from harness.config import yaml_file
 from harness.config.parts import Model, Plugin, fingerprint, resolved
 from harness.config.wording import Text, TextOrRule, checked_text, deciding, looks_at_pictures
-from harness.plugins import files, parameters
-from harness.plugins.registry import find
+from harness.plugins import files
 from harness.structures import UserError
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -214,19 +213,11 @@ def _says(recipe: Recipe) -> list[Any]:
     values = recipe.model_dump(mode="json", exclude=silent)
     values["text"] = deciding(recipe.text)
     values["workers"] = 0 if recipe.workers == 1 else recipe.workers  # One worker of Ray trains as this process does.
-    plugins = [[entry.name, _counted(kind, entry.name, entry.params)] for kind, entry in _plugins(recipe)]
+    plugins = [
+        [entry.name, files.portable(kind, entry.name, entry.params, incidental=False)]
+        for kind, entry in _plugins(recipe)
+    ]
     return [plugins, values]
-
-
-def _counted(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """A plugin's parameters without the places of files, and without its incidental ones and those of its saliency."""
-    plugin = find(kind, name)
-    silent, kept = getattr(plugin, "incidental", ()), files.portable(kind, name, params)
-    for key, (annotation, _) in parameters.parameters_of(plugin).items():
-        inner = parameters.plugin_kind(annotation)
-        if inner and kept.get(key) is not None:
-            kept[key] = {**kept[key], "params": _counted(inner, params[key]["name"], params[key]["params"])}
-    return {key: value for key, value in kept.items() if key not in silent}
 
 
 def _holds(recipe: Recipe) -> list[dict[str, str]]:

@@ -64,13 +64,24 @@ def metadata(path: Path) -> dict[str, str]:
         return {}
 
 
-def portable(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters without paths of files and folders, which may move while their content stays the same."""
-    kept: dict[str, Any] = {}
-    for key, (annotation, _) in parameters_of(find(kind, name)).items():
+def portable(kind: str, name: str, params: Mapping[str, Any], incidental: bool = True) -> dict[str, Any]:
+    """The parameters without paths of files and folders, which may move while their content stays the same.
+
+    Args:
+        kind: One of `KINDS`.
+        name: The name as in a config.
+        params: The parameters, from `parameters.resolve`.
+        incidental: Whether those are kept that the plugin, or one among its parameters, calls `incidental`.
+    """
+    plugin, kept = find(kind, name), dict[str, Any]()
+    silent = () if incidental else getattr(plugin, "incidental", ())
+    for key, (annotation, _) in parameters_of(plugin).items():
         value, inner_kind = params.get(key), plugin_kind(annotation)
+        if key in silent:
+            continue
         if inner_kind and value is not None:
-            kept[key] = {"name": value["name"], "params": portable(inner_kind, value["name"], value["params"])}
+            inner = portable(inner_kind, value["name"], value["params"], incidental)
+            kept[key] = {"name": value["name"], "params": inner}
         elif key in params and not list(_paths(key, built(annotation, value))):
             kept[key] = value
     return kept
