@@ -29,6 +29,7 @@ from harness.statistics.final_clicks import DRAWS
 from harness.statistics.scales import with_metrics
 from harness.storage.rows import as_frame, ordered, schema, table
 from harness.structures import Record, UserError
+from harness.trying.methods import check_built
 
 WHERE = "harness.evaluate"
 """The start of messages."""
@@ -78,7 +79,7 @@ def evaluate(
     Raises:
         UserError: An argument has a value that no config could have, or the data set's list of ids is not valid.
     """
-    _check_method(method)
+    check_built(method, WHERE)
     # The arguments become a config, so that defaults, checks and messages are the same as in a run. Arguments that are
     # None are left out of it, so that they get the config's defaults.
     plugin = name_of("methods", type(method))
@@ -100,21 +101,14 @@ def evaluate(
     return _as_rows(records, config, masks)
 
 
-def _check_method(method: Any) -> None:
-    """Refuse a value that is not a built method, such as its class or its name."""
-    if isinstance(method, type):
-        raise UserError(f"{WHERE}: found the class {method.__name__}; wanted a built method: {method.__name__}(...).")
-    if not isinstance(method, Method):
-        raise UserError(
-            f"{WHERE}: found {type(method).__name__} {method!r}; wanted a method, from harness.method(config, label) "
-            "or one that you built."
-        )
-
-
 def _entry(dataset: Dataset | str | Mapping[str, Any]) -> Plugin:
     """A data set as a config names it."""
     if isinstance(dataset, Dataset):
         return Plugin(name=name_of("datasets", type(dataset)))
+    if not isinstance(dataset, str | Mapping):
+        raise UserError(
+            f"{WHERE}, dataset: found {dataset!r}; wanted a name, an entry as in a config, or one that you built."
+        )
     raw = {"name": dataset} if isinstance(dataset, str) else dataset
     entry: Plugin = validated(Plugin, raw, f"{WHERE}, dataset")
     return resolved(entry, "datasets", f"{WHERE}, dataset")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import messages, places
 from harness.clicks.strategy import signs_of_a_round
@@ -96,6 +97,17 @@ def method(config: str | Path, label: str | None = None) -> Method:
             f"{config} has {len(known)} methods: {', '.join(known)}. Say which: harness.method(..., label)."
         )
     return load_methods(loaded, () if label is None else (label,))[0].method
+
+
+def check_built(given: Any, where: str) -> None:
+    """Refuse a value that is not a built method, such as its class or its name."""
+    if isinstance(given, type):
+        raise UserError(f"{where}: found the class {given.__name__}; wanted a built method: {given.__name__}(...).")
+    if not isinstance(given, Method):
+        raise UserError(
+            f"{where}: found {type(given).__name__} {given!r}; wanted a method, from harness.method(config, label) "
+            "or one that you built."
+        )
 
 
 def chosen(config: RunConfig, labels: Sequence[str] = ()) -> list[MethodEntry]:

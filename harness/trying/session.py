@@ -33,7 +33,7 @@ from harness.plugins.failures import contained, described
 from harness.plugins.interfaces import Method
 from harness.structures import Click, Image, Prediction, Prompt, Sample, UserError
 from harness.trying.kept import Kept
-from harness.trying.methods import Loaded
+from harness.trying.methods import Loaded, check_built
 
 Point = Click | tuple[int, int] | tuple[int, int, bool]
 """A click: (x, y) for a positive one, (x, y, False) for a negative one, in pixels of the full image."""
@@ -232,8 +232,11 @@ def clicks_on(points: Point | Sequence[Point], size: tuple[int, int]) -> tuple[C
     # (3, 5) is one click and ((3, 5), (7, 9)) are two: the first element of a lone click is a number. NumPy's numbers
     # count too, hence `Real`; `_click` refuses those that are not whole.
     given: Any = points  # A type checker cannot tell one pair from several.
-    lone = isinstance(given, Click) or (len(given) in (2, 3) and isinstance(given[0], Real))
-    found = [_click(point) for point in ([given] if lone else given)]
+    try:
+        lone = isinstance(given, Click) or (len(given) in (2, 3) and isinstance(given[0], Real))
+        found = [_click(point) for point in ([given] if lone else given)]
+    except (KeyError, TypeError):  # None, a number, a mapping
+        raise _unclear(given) from None
     height, width = size
     for click in found:
         if not (0 <= click.x < width and 0 <= click.y < height):
@@ -246,8 +249,12 @@ def clicks_on(points: Point | Sequence[Point], size: tuple[int, int]) -> tuple[C
 def _click(point: Any) -> Click:
     values = (point.x, point.y, point.positive) if isinstance(point, Click) else tuple(point)
     if len(values) not in (2, 3) or not all(isinstance(value, Integral) for value in values):
-        raise UserError(f"click {point!r}: wanted whole pixels, (x, y), or (x, y, False) for a negative click.")
+        raise _unclear(point)
     return Click(int(values[0]), int(values[1]), bool(values[2]) if len(values) == 3 else True)
+
+
+def _unclear(click: Any) -> UserError:
+    return UserError(f"click {click!r}: wanted whole pixels, (x, y), or (x, y, False) for a negative click.")
 
 
 def predict(
@@ -278,9 +285,14 @@ def predict(
         The candidates, bool (k, h, w), with their scores.
 
     Raises:
-        UserError: The image cannot be read, a click lies outside of it, the method needs a click and gets none, or it
-            fails on the image.
+        UserError: An argument is of another kind, the image cannot be read, a click lies outside of it, the method
+            needs a click and gets none, or it fails on the image.
     """
+    check_built(method, "harness.predict")
+    if not isinstance(text, str | None):
+        raise UserError(f"text {text!r}: wanted the words as one str, or None.")
+    if isinstance(vocabulary, str):  # Its letters would be the names.
+        raise UserError(f"vocabulary {vocabulary!r}: wanted a list of names, [{vocabulary!r}].")
     picture = own_picture(image)
     session = Session([Loaded("method", method, True, "")], picture, vocabulary)
     clicks = clicks_on(click, session.size)

@@ -135,6 +135,7 @@ def test_a_class_of_a_notebook_and_classes_of_a_training() -> None:
         ({"clicks": {"max_clicks": 0}}, "Steady needs a click"),
         ({"dataset": "scene"}, r"harness.evaluate, dataset.name: no datasets/scene.py. Did you mean 'scenes'"),
         ({"dataset": {"name": "scenes", "param": {}}}, r"harness.evaluate, dataset, param: no such key"),
+        ({"dataset": fakes.Toys}, r"harness.evaluate, dataset: found <class 'fakes.Toys'>; wanted a name, an entry"),
         ({"trained_on": "coco_sen"}, "coco_sen"),
     ],
 )

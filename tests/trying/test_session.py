@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -119,22 +120,6 @@ def test_a_method_that_fails_says_why_and_answers_the_next_question() -> None:
     assert asked.ask("Grows", [Click(1, 1)], "mend").prediction is not None
 
 
-@pytest.mark.parametrize(
-    ("points", "said"),
-    [
-        ((10, 0), "click (10, 0): outside the picture; wanted 0 to 9, 0 to 7"),
-        ((0, -1), "outside the picture"),
-        ([(1.5, 2)], "wanted whole pixels"),
-        ((1.5, 2), "click (1.5, 2): wanted whole pixels"),
-        (np.array([1.0, 2.0]), "wanted whole pixels"),
-        ([(1, 2, True, 4)], "wanted whole pixels"),
-    ],
-)
-def test_clicks_that_are_none_are_refused(points: Any, said: str) -> None:
-    with pytest.raises(UserError, match=said.replace("(", r"\(").replace(")", r"\)")):
-        clicks_on(points, (8, 10))
-
-
 class ByText(Method):
     """As many pixels as the text has letters."""
 
@@ -148,6 +133,40 @@ class ByText(Method):
         mask = np.zeros(image.shape[:2], bool)
         mask.ravel()[: len(prompt.text)] = True
         return Prediction(mask[None])
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ((10, 0), "click (10, 0): outside the picture; wanted 0 to 9, 0 to 7"),
+        ((0, -1), "outside the picture"),
+        ([(1.5, 2)], "wanted whole pixels"),
+        ((1.5, 2), "click (1.5, 2): wanted whole pixels"),
+        (np.array([1.0, 2.0]), "wanted whole pixels"),
+        ([(1, 2, True, 4)], "wanted whole pixels"),
+        (None, "click None: wanted whole pixels"),
+        ({"x": 1, "y": 2}, "click {'x': 1, 'y': 2}: wanted whole pixels"),
+        ([1, 2, 3, 4], "click [1, 2, 3, 4]: wanted whole pixels"),
+    ],
+)
+def test_clicks_that_are_none_are_refused(points: Any, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        clicks_on(points, (8, 10))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"method": ByText}, "harness.predict: found the class ByText; wanted a built method: ByText(...)."),
+        ({"method": None}, "harness.predict: found NoneType None; wanted a method, from harness.method"),
+        ({"text": ["tie"]}, "text ['tie']: wanted the words as one str, or None."),
+        ({"vocabulary": "tie"}, "vocabulary 'tie': wanted a list of names, ['tie']."),
+        ({"image": Path()}, ".: a folder; wanted an image."),
+    ],
+)
+def test_arguments_of_another_kind_are_one_message(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        harness.predict(**{"method": ByText(), "image": np.zeros((8, 10, 3), np.uint8), "text": "a", **changed})
 
 
 def test_a_method_that_needs_no_click_is_asked_by_text_alone() -> None:

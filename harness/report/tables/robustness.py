@@ -40,7 +40,7 @@ from harness.statistics.final_clicks import INSTANCE, FinalClicks
 _GENERAL = (
     "In percent, means over the instances that were segmented from every position. Std: the standard deviation of an "
     "instance's IoUs over the positions (as of a whole population). Worst: the mean of the lowest tenth of its IoUs, "
-    "at least one. Best: that of the highest tenth."
+    "rounded up. Best: that of the highest tenth."
 )
 
 
