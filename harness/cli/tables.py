@@ -101,13 +101,11 @@ def compare(
     output: Output = None,
 ) -> None:
     """Compare two methods on identical instances and clicks: difference, win / tie / loss, by slice, latency."""
-    from harness.messages import suggest
     from harness.report.asked import asked_lines
     from harness.report.board import named_for_others
     from harness.report.two_methods import tables_of
     from harness.results.recorded import recorded_at
     from harness.statistics.comparisons import compare as compared
-    from harness.storage.rows import metrics_in
     from harness.storage.store import found_at
 
     sides = [_split(one, run) for one in (a, b)]
@@ -118,8 +116,6 @@ def compare(
     loaded = {folder: one.rows() for folder, one in runs.items()}
     chosen = [_entry(loaded[folder], folder, method) for folder, method in sides]
     rows, first, second, short = _sides(sides, chosen, loaded, runs, named)
-    if metric not in rows:
-        raise UserError(f"compare: these rows have no metric '{metric}'. {suggest(metric, metrics_in(rows))}")
     _, limited = min(((max(one.limits.values()), one.limited) for one in runs.values() if one.limits), default=(0, ""))
     scale = _declared(metric, runs)
     table, *others = tables_of(compared(rows, first, second, metric, tie=tie, scale=scale), limited)

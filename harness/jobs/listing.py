@@ -14,7 +14,7 @@ from harness.messages import readable
 from harness.plugins import parameters
 from harness.plugins.failures import contained, described
 from harness.plugins.interfaces import Dataset
-from harness.structures import UserError
+from harness.structures import Record, UserError
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,22 @@ def listed_twice(name: str, instance_id: str, how: str = "list_instances() lists
         f"{name}: {how} the instance '{instance_id}' twice; wanted ids that are unique in the data set, such as "
         "'<sample>/<instance>'. Correct the plugin."
     )
+
+
+def check_own_ids(name: str, records: Iterable[Record], image_of: dict[str, str]) -> None:
+    """Check that no two images have an instance of the same id, such as when the plugin counts each image's from 0.
+
+    Args:
+        name: What messages call the data set.
+        records: The records of whole images.
+        image_of: Instance -> image, of earlier records; those of these records are added.
+
+    Raises:
+        UserError: Two do.
+    """
+    for record in records:
+        if image_of.setdefault(record.instance_id, record.image_id) != record.image_id:
+            raise UserError(listed_twice(name, record.instance_id, "load() gives"))
 
 
 def check_classes(dataset: Dataset, name: str) -> None:

@@ -23,7 +23,7 @@ from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.probe import Probe, says_uses_text
 from harness.jobs.jobs import Job, Shard
-from harness.jobs.listing import listed_twice
+from harness.jobs.listing import check_own_ids
 from harness.jobs.sameness import FilesAsOpened, check_dataset, same_weights
 from harness.jobs.words import words_asked
 from harness.plugins import parameters
@@ -136,17 +136,10 @@ class Worker:
         ]
 
     def _check_ids(self, name: str, dataset: Dataset, records: Sequence[Record]) -> None:
-        """Check that no two images have an instance of the same id, if no listing has shown that before the run.
-
-        Raises:
-            UserError: Two do, such as when the plugin counts each image's instances from 0.
-        """
+        """As `check_own_ids`, for the first records, and if no listing has shown it before the run."""
         known = self.image_of[name]
-        if type(dataset).list_instances is not Dataset.list_instances or len(known) > IDS_LOOKED_AT:
-            return
-        for record in records:
-            if known.setdefault(record.instance_id, record.image_id) != record.image_id:
-                raise UserError(listed_twice(f"data set '{name}'", record.instance_id, "load() gives"))
+        if type(dataset).list_instances is Dataset.list_instances and len(known) <= IDS_LOOKED_AT:
+            check_own_ids(f"data set '{name}'", records, known)
 
     def reads_text(self, job: Job) -> bool:
         """Whether the probe found that the method reads the text without declaring it."""

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.messages import suggest
 from harness.plugins.scale import Scale
 from harness.statistics.clicks_needed import QUALITIES, sequences
 from harness.statistics.final_clicks import INSTANCE, over_draws
@@ -30,6 +31,7 @@ from harness.statistics.pairing import paired
 from harness.statistics.resampling import LEAST_IMAGES, benjamini_hochberg, intervals_of_means, sign_flip_p
 from harness.statistics.scales import scale_of
 from harness.statistics.slices import SLICES, Slice, sliced
+from harness.storage.rows import check_metric
 from harness.structures import UserError
 
 Entry = str | tuple[str, str]
@@ -82,7 +84,7 @@ def compare(
     a: Entry,
     b: Entry,
     metric: str = "iou",
-    slices: Sequence[str] = SLICES,
+    slices: Sequence[str] | str = SLICES,
     tie: float | None = None,
     most_changed: int = 24,
     scale: Scale | None = None,
@@ -94,14 +96,20 @@ def compare(
         a: The first method.
         b: The second.
         metric: A metric of the rows, by its column.
-        slices: Columns to divide by: those of SLICES, or any that the rows have.
+        slices: Columns to divide by, or one column: those of SLICES, or any that the rows have.
         tie: The largest difference that is a tie; by default 0.05 for a share, and 0 for any other metric.
         most_changed: How many instances to name: half of those that a does better on, half of the others.
         scale: The metric's scale; by default the one that the rows of `harness.load` carry.
 
     Raises:
-        UserError: No such method, several rankings, one method twice, or no instance that both got the same clicks on.
+        UserError: No such method, metric or column, several rankings, one method twice, or no instance that both got
+            the same clicks on.
     """
+    check_metric(rows, metric, "compare")
+    slices = [slices] if isinstance(slices, str) else slices
+    for name in slices:
+        if name not in (*SLICES, *rows.columns):
+            raise UserError(f"compare: the rows have no column '{name}' to divide by. {suggest(name, map(str, rows))}")
     scale = scale or scale_of(rows, metric)
     rows = rows if "draw" in rows else rows.assign(draw=0)
     tie = (TIE if scale.is_share else 0.0) if tie is None else tie

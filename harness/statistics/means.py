@@ -21,7 +21,7 @@ from harness.statistics.pairing import seen_alike
 from harness.statistics.resampling import RESAMPLES, intervals_of_means, sign_flip_p
 from harness.statistics.scales import scale_of
 from harness.storage.clicks import click_keys
-from harness.storage.rows import as_text, metrics_in
+from harness.storage.rows import as_text, check_metric
 from harness.structures import UserError
 
 Rows = pd.DataFrame | FinalClicks
@@ -29,6 +29,9 @@ Rows = pd.DataFrame | FinalClicks
 
 MEANS = ("mean", "seen", "unseen")
 """The means of a summary's line: of all instances, and of the halves of the data set's split."""
+
+_RESULT = (*MEANS, "n", "failed", "unscored", "n_seen", "n_unseen", "clicks", "w")
+"""The columns that a summary computes."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,14 @@ NO_GAIN = Gain(math.nan, math.nan, math.nan, 0)
 """The gain over no instance: n is 0, and all other numbers are NaN."""
 
 
-def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", intervals: bool = False) -> pd.DataFrame:
+def summarise(
+    rows: Rows, by: Sequence[str] | str = ENTRY, metric: str = "iou", intervals: bool = False
+) -> pd.DataFrame:
     """The means of each group of rows, a line for each group, sorted.
 
     Args:
         rows: The rows of a run; `at_click` of them to summarise an earlier click.
-        by: Columns of the rows that name a group; each instance may be in a group once.
+        by: Columns of the rows that name a group, or one column; each instance may be in a group once.
         metric: A metric of the rows, by its column.
         intervals: Whether to add the means' 95 % intervals, from resampled images.
 
@@ -71,8 +76,13 @@ def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", interv
         w * seen + (1 - w) * unseen. A mean over nothing is NaN. With intervals, also mean_low and mean_high, seen_low,
         ..., which are NaN for fewer than five images.
     """
-    by, final = list(by), FinalClicks.of(rows).rows
+    by, final = [by] if isinstance(by, str) else list(dict.fromkeys(by)), FinalClicks.of(rows).rows
     for column in by:
+        if column in _RESULT:
+            raise UserError(
+                f"summaries: '{column}' is a column of the result, so it cannot name groups as well. Copy the rows' "
+                f"column: rows.assign(its_{column}=rows['{column}'])."
+            )
         if column not in final:
             raise UserError(
                 f"summaries: the rows have no column '{column}' to group by. {suggest(column, map(str, final.columns))}"
@@ -224,8 +234,7 @@ def _intervals(rows: pd.DataFrame, facts: pd.DataFrame) -> list[float]:
 
 
 def _scores(rows: pd.DataFrame, metric: str) -> pd.Series[float]:
-    if metric not in rows:
-        raise UserError(f"summaries: the rows have no metric '{metric}'. {suggest(metric, metrics_in(rows))}")
+    check_metric(rows, metric, "summaries")
     return rows[metric].astype(float).where(rows["status"] == "ok")
 
 

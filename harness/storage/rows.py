@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
-from harness.messages import readable
-from harness.structures import Record
+from harness.messages import readable, suggest
+from harness.structures import Record, UserError
 
 _CLICKS = pa.list_(pa.struct([("x", pa.int32()), ("y", pa.int32()), ("positive", pa.bool_())]))
 
@@ -87,6 +87,16 @@ def metrics_in(rows: pd.DataFrame) -> list[str]:
     """The metrics that rows have: columns of numbers, or empty columns, that are not in COLUMNS."""
     others = [str(name) for name in rows.columns if name not in COLUMNS]
     return [name for name in others if _is_measured(rows[name])]
+
+
+def check_metric(rows: pd.DataFrame, metric: str, where: str) -> None:
+    """Refuse the name of a metric that rows do not have, or of a column that holds no numbers.
+
+    Raises:
+        UserError: It is one; the message lists the metrics, and begins with `where`.
+    """
+    if metric not in rows or not _is_measured(rows[metric]):
+        raise UserError(f"{where}: the rows have no metric '{metric}'. {suggest(metric, metrics_in(rows))}")
 
 
 def _is_measured(column: pd.Series[Any]) -> bool:

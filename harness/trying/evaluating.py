@@ -19,7 +19,7 @@ from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.jobs.answers import with_own_names
-from harness.jobs.listing import checked_ids
+from harness.jobs.listing import check_classes, check_own_ids, checked_ids
 from harness.jobs.plan import metric_facts
 from harness.masks.measure import metric
 from harness.plugins import class_splits, parameters
@@ -153,14 +153,17 @@ def _check_askable(method: Method, config: RunConfig) -> None:
 
 def _records(method: Method, dataset: Dataset, config: RunConfig) -> list[Record]:
     (asked,), (data,) = config.methods, config.datasets
+    where = f"{WHERE}, data set '{label_of(data)}'"
+    check_classes(dataset, where)
     names = Names(label_of(asked), asked.name, label_of(data), data.name)
-    classes = with_own_names(class_splits.seen_names(asked.trained_on.classes), dataset.classes or ())
+    classes = with_own_names(class_splits.seen_names(asked.trained_on.classes), dataset.classes)
     protocol = Protocol(config.run, config.seed, config.clicks, config.text, config.metrics, 1, classes)
-    sample_ids = checked_ids(dataset, f"{WHERE}, data set '{label_of(data)}'")[: config.limit]
+    sample_ids = checked_ids(dataset, where)[: config.limit]
     with warnings.catch_warnings():
         # Images are read-only, which torch warns of; no method may write on them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         records = list(Evaluation(method, dataset, [(names, protocol)]).records(sample_ids))
+    check_own_ids(where, records, {})
     _warn_failed(records, f"instances of {label_of(data)}", label_of(asked))
     return records
 

@@ -218,6 +218,22 @@ def test_nothing_in_common_is_refused() -> None:
         compare(pd.concat([rows, rows]), "a", "b")
 
 
+def test_what_the_rows_do_not_have_is_refused() -> None:
+    rows = drawn(5, {"b": 0, "a": 0})
+    with pytest.raises(UserError, match=r"compare: the rows have no metric 'iuo'\. Did you mean 'iou'"):
+        compare(rows, "a", "b", metric="iuo")
+    with pytest.raises(UserError, match=r"compare: the rows have no metric 'image_id'"):
+        compare(rows, "a", "b", metric="image_id")
+    with pytest.raises(UserError, match=r"no column 'sean' to divide by\. Did you mean 'seen'"):
+        compare(rows, "a", "b", slices=["sean"])
+
+
+def test_a_lone_column_divides() -> None:
+    rows = drawn(10, {"b": 0, "a": 0})
+    rows["half"] = [str(int(one) % 2) for one in rows["image_id"]]
+    assert compare(rows, "a", "b", slices="half").lines["slice"].tolist() == ["all", "half", "half"]
+
+
 def test_rankings_are_asked_for() -> None:
     rows = drawn(10, {"b": 0, "sam": 0})
     both = pd.concat([rows, rows[rows["method"] == "sam"].assign(ranking="clip")])

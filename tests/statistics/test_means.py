@@ -288,6 +288,16 @@ def test_what_the_rows_do_not_have_is_refused() -> None:
         summarise(rows, by=["dataset", "method", "sean"])
     with pytest.raises(UserError, match=r"no metric 'iuo'\. Did you mean 'iou'\? There are: boundary_iou, iou"):
         summarise(rows, metric="iuo")
+    with pytest.raises(UserError, match=r"no metric 'seen'\. There are: boundary_iou, iou"):
+        summarise(rows, metric="seen")
+    with pytest.raises(UserError, match=r"'seen' is a column of the result.*rows\.assign\(its_seen=rows\['seen'\]\)"):
+        summarise(rows, by=["method", "seen"])
+
+
+def test_a_lone_column_and_one_named_twice_group_once() -> None:
+    rows = frame(row(iou=0.2), row(method="b", iou=0.6))
+    assert summarise(rows, by="method")["mean"].tolist() == [0.2, 0.6]
+    assert summarise(rows, by=["method", "method"])["mean"].tolist() == [0.2, 0.6]
 
 
 def test_any_column_of_the_rows_may_name_a_group() -> None:

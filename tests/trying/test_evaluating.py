@@ -14,7 +14,7 @@ import pytest
 import fakes
 import harness
 from chancy import Chancy
-from harness import Click, Method, Prediction, UserError, places
+from harness import Click, Dataset, Method, Prediction, Sample, UserError, places
 from harness.config.run_config import load_run
 from harness.evaluation import chance
 from harness.running.one_run import run
@@ -142,6 +142,32 @@ def test_a_class_of_a_notebook_and_classes_of_a_training() -> None:
 def test_what_no_config_could_have_is_one_message(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         harness.evaluate(fakes.Steady(), **{"dataset": fakes.Toys(1), **changed})
+
+
+class Recounted(fakes.Toys):
+    """Counts the instances of each image from 0."""
+
+    def load(self, sample_id: str) -> Sample:
+        sample = super().load(sample_id)
+        return replace(sample, instances=[replace(one, id=str(n)) for n, one in enumerate(sample.instances)])
+
+
+class Nameless(fakes.Toys):
+    """Does not say its classes."""
+
+    classes = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        (Recounted(2), r".*Recounted': load\(\) gives the instance '0' twice"),
+        (Nameless(1), r".*Nameless': `classes` is nothing; wanted the names of its categories"),
+    ],
+)
+def test_a_data_set_that_no_run_takes_is_refused(dataset: Dataset, said: str) -> None:
+    with pytest.raises(UserError, match=f"harness.evaluate, data set '{said}"):
+        harness.evaluate(fakes.Steady(), dataset)
 
 
 def test_a_method_that_is_none_is_refused() -> None:
