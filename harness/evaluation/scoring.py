@@ -164,14 +164,15 @@ def measured(metric: Metric, truth: Region, predicted: Region | SalientPixels) -
     try:
         with contained():
             value = metric(truth, predicted)
+            number = float(value) if isinstance(value, Real | np.bool_) else None
     except Exception as error:
         raise MetricError(f"{named} failed on {metric.takes}: {described(error)}") from error
-    if not isinstance(value, Real | np.bool_):
+    if number is None:
         raise MetricError(f"{named} returned {type(value).__name__}; wanted a number.")
     low, high = metric.scale.bounds
-    if not metric.scale.holds(float(value)):
-        raise MetricError(f"{named} is {float(value):g}; wanted {low:g} to {high:g}, the bounds that it declares.")
-    return float(value)
+    if not metric.scale.holds(number):
+        raise MetricError(f"{named} is {number:g}; wanted {low:g} to {high:g}, the bounds that it declares.")
+    return number
 
 
 def _worth(mask: Mask, predicted: Region, truth: Region, metrics: Sequence[Metric]) -> dict[str, Any]:

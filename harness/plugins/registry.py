@@ -149,6 +149,9 @@ def register_logger(name: str) -> Callable[[T], T]:
 
 
 def _registering(kind: str, name: str, **options: Any) -> Callable[[T], T]:
+    if callable(name):  # `@register_metric` without a name: Python passes the function in its place.
+        decorator, example = KINDS[kind].decorator, KINDS[kind].form[1]
+        raise UserError(f"{Entry('', name).place}: @{decorator} without a name; wanted @{decorator}('{example}').")
     return partial(_register, KINDS[kind], name, options)
 
 
@@ -160,6 +163,9 @@ def _register(kind: Kind, name: str, options: Mapping[str, Any], thing: T) -> T:
     pattern, example = kind.form
     if not isinstance(name, str) or not re.fullmatch(pattern, name):
         raise UserError(f"{new.place}: {kind.decorator}({name!r}); wanted a name such as '{example}'.")
+    if not callable(thing):
+        wanted = "class" if kind.base else "function"
+        raise UserError(f"{kind.decorator}({name!r}) of {thing!r}; wanted it on a {wanted}.")
     other = _ENTRIES[kind.name].get(name)
     if other and not _same(other, new):
         raise UserError(f"{kind.name}: '{name}' is registered in {other.place} and in {new.place}. Rename one of them.")

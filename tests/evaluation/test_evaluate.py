@@ -594,6 +594,7 @@ def test_a_plugin_that_ends_the_process_ends_no_run(half: str) -> None:
         (lambda *_: math.inf, " is inf; wanted 0 to 1, "),
         (lambda *_: None, " returned NoneType; wanted a number."),
         (lambda *_: "0.5", " returned str; wanted a number."),
+        (lambda *_: 10**400, "OverflowError: int too large to convert to float"),
         (raising(RuntimeError("no hull\nfound")), "RuntimeError: no hull found (test_evaluate.py, line "),
         (lambda *_: sys.exit(3), "RuntimeError: sys.exit(3) (test_evaluate.py, line "),
     ],

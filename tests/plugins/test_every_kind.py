@@ -128,6 +128,14 @@ def test_in_the_folder_of_its_kind(kind: Kind, own: Callable[[str, str], Path]) 
     assert registry.find(kind.name, named(kind, "several")).__module__ == f"{kind.package}.several.several"
 
 
+def test_a_decorator_without_a_name_or_on_what_is_no_plugin(kind: Kind) -> None:
+    decorator = getattr(harness, kind.decorator)
+    with pytest.raises(UserError, match=rf"test_every_kind\.py, line \d+: @{kind.decorator} without a name; wanted @"):
+        decorator(named)
+    with pytest.raises(UserError, match=rf"{kind.decorator}\('.*'\) of 5; wanted it on a (class|function)\."):
+        decorator(named(kind, "five"))(5)
+
+
 def test_by_module_and_name(kind: Kind, elsewhere: Callable[[str, str], Path]) -> None:
     name = named(kind, "my_own")
     elsewhere("my_plugins", source(kind, name))
