@@ -102,11 +102,13 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.columns:
+            raise ValueError(f"the table '{self.title}' has no column; wanted at least one")
         for number, row in enumerate(self.body, start=1):
             if len(row.cells) != len(self.columns):
                 raise ValueError(
                     f"row {number} of the table '{self.title}' has {len(row.cells)} cells; wanted {len(self.columns)}, "
-                    "one for each column."
+                    "one for each column"
                 )
 
     @property

@@ -81,6 +81,8 @@ def test_a_wide_table_is_printed_in_parts_and_no_number_is_cut() -> None:
 
 def test_a_row_of_another_length_is_named() -> None:
     columns = (Column("A"), Column("B"))
+    with pytest.raises(ValueError, match="the table 'Mine' has no column; wanted at least one"):
+        Table("Mine", (), ())
     with pytest.raises(ValueError, match="row 2 of the table 'Mine' has 1 cells; wanted 2, one for each column"):
         Table("Mine", columns, (Row((Cell("1"), Cell("2"))), Row((Cell("3"),))))
 
