@@ -77,18 +77,17 @@ def table8(final: FinalClicks, context: Context) -> Table:
 
 
 def _by_objects(final: FinalClicks, context: Context) -> Context:
-    """The context without the footnote "another list" for data sets that hold all of the paper's objects."""
+    """The context with the run's objects compared to the paper's list, not its instances."""
     # A run that asks with every sentence has more instances than the paper's list, but the same objects. This table
-    # takes means over objects, so there the two lists are the same.
+    # takes means over objects.
     rows = final.rows
     splits = {dataset: asked.split for (_, dataset), asked in context.asked.items()}
     others: dict[str, str] = {}
-    for dataset, how in context.other_lists.items():
+    for dataset in context.other_lists:
         objects = objects_of(rows[rows["dataset"] == dataset]).nunique()
-        same = not difference(
-            plugin_of(final, dataset), splits.get(dataset, ""), objects, dataset not in context.limits
-        )
-        others |= {} if same else {dataset: how}
+        whole = dataset not in context.limits
+        how = difference(plugin_of(final, dataset), splits.get(dataset, ""), objects, whole)
+        others |= {dataset: how} if how else {}
     return replace(context, other_lists=others)
 
 

@@ -117,7 +117,9 @@ def test_sentences_of_the_papers_objects_are_its_list(sentences: pd.DataFrame, m
     asked = {("ours", "toy"): Asked("paper/v1", {}, 1, "class_name", "val")}
     context = replace(CONTEXT, asked=asked, other_lists={"toy": "published: val, 2 objects; here: val, 3"})
     rows = sentences.assign(dataset_plugin="refcoco")
-    assert len(build_table("table8", rows, context).body) == 2
+    built = build_table("table8", rows, context)
+    assert len(built.body) == 2
+    assert any("published: val, 3811 objects; here: val, 2." in note for note in built.notes)  # of three sentences
     monkeypatch.setitem(lists.LISTS, "refcoco", lists.PaperList("val", 2))
     assert len(build_table("table8", rows, context).body) == 6
     assert len(build_table("table8", rows, replace(context, limits={"toy": 5})).body) == 2
