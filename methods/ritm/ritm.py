@@ -76,7 +76,7 @@ PUBLISHED = {
         "berkeley": {"NoC@90": 2.10, "mIoU@1": 83.15},
         "sbd": {"NoC@85": 3.59, "NoC@90": 5.71, "mIoU@1": 70.61},
         "davis": {"NoC@85": 4.11, "NoC@90": 5.34, "mIoU@1": 72.53},
-        "coco_mval": {"NoC@90": 2.97},
+        "coco_mval": {"NoC@90": 2.97, "mIoU@1": 76.70},
     },
 }
 """The authors' printed numbers for each of their checkpoints (`Ritm.published_in`). Those on Pascal VOC are left out:
@@ -172,8 +172,9 @@ class Ritm(Method):
     published = PUBLISHED
     published_in = (
         "README of https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460, table 'Pretrained models': "
-        "NoBRS with ZoomIn and flip, the authors' clicker (ritm/v1 here), at most 20 clicks. mIoU@1 of HRNet32 by "
-        "others: a script that plots it in cilinyan/PiClick, which names the network alone."
+        "NoBRS with ZoomIn (400 pixels, on DAVIS 600) and flip, the authors' clicker (ritm/v1 here), at most 20 "
+        "clicks. mIoU@1 of HRNet32 by others: a script that plots it in cilinyan/PiClick, which names the network "
+        "alone."
     )
 
     def __init__(

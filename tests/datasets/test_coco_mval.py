@@ -46,3 +46,10 @@ def test_what_is_published_for_it_is_its_own() -> None:
     assert counts is not None and (counts.images, counts.instances) == (800, 800)
     ritm = registry.find("methods", "ritm").published["coco_lvis_h32_itermask.pth"]
     assert (ritm["coco_mval"]["NoC@90"], ritm["davis"]["NoC@90"]) == (2.97, 5.34)
+    assert ritm["coco_mval"]["mIoU@1"] == 76.70
+    focal = registry.find("methods", "focalclick").published
+    assert focal["focalclick_segformerb3_s2_coco_lvis.pth"]["coco_mval"] == {"NoC@85": 2.32, "NoC@90": 3.12}
+    assert {name: own["coco_mval"]["mIoU@1"] for name, own in focal.items() if "mIoU@1" in own["coco_mval"]} == {
+        "focalclick_segformerb0_s1_coco_lvis.pth": 63.97,
+        "focalclick_segformerb0_s2_coco_lvis.pth": 68.85,
+    }
