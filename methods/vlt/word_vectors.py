@@ -20,15 +20,34 @@ WANTED = "wanted word vectors as text, one word with its numbers per line, as Gl
 HEADER = re.compile(rb"\d+ \d+\s*")
 """The first line of word2vec's and fastText's files: the number of words, and the length of a vector."""
 
-VERBS = ("do", "does", "did", "is", "are", "was", "were", "ca", "could", "wo", "would", "should", "has", "have", "had")
-CONTRACTIONS = {f"{verb}nt": (verb, "nt") for verb in VERBS} | {
-    "im": ("i", "m"),
-    "ive": ("i", "ve"),
-    "youre": ("you", "re"),
-    "theyre": ("they", "re"),
-    "thats": ("that", "s"),
+SPLIT = (
+    ("i", "m"),
+    ("i you he she it we they", "ll d"),
+    ("i you we they", "ve"),
+    ("you they", "re"),
+    ("he she", "s"),
+    ("who what when where why how there that", "s ll ve d"),
+    ("what when where why how there that", "re"),
+    ("ca could do does did had may might must need ought sha should wo would", "nt"),
+    ("ai are is was were have has dare", "nt"),
+    ("could might must should would", "ve"),
+    ("can", "not"),
+    ("gon", "na"),
+    ("got", "ta"),
+    ("y", "all"),
+)
+WHOLE = {"ill", "hell", "shell", "well", "shed"}
+CONTRACTIONS = {
+    first + last: (first, last)
+    for firsts, lasts in SPLIT
+    for first in firsts.split()
+    for last in lasts.split()
+    if first + last not in WHOLE
 }
-"""Words without their apostrophe that spaCy, which the published run used, splits in two."""
+"""The words without their apostrophe that spaCy, which the published run used, splits in two: "whos" is who, s. Words
+that look like one but mean something else, such as "its" and "well", stay whole there, too.
+
+Source: spacy/lang/en/tokenizer_exceptions.py of https://github.com/explosion/spaCy at 00cfadb."""
 
 
 class WordVectors:

@@ -242,6 +242,24 @@ def test_words_and_their_parts_have_vectors(toy: Vlt) -> None:
     assert not rows[1].any() and not rows[3:].any() and rows.shape == (15, toy_vlt.WORD)
 
 
+def test_contractions_are_parted_as_spacy_parts_them(tmp_path: Path) -> None:
+    words = ("who", "she", "there", "ai", "can", "s", "nt", "not", "ll", "its", "well", "whos")
+    lines = [f"{word} {number} 0" for number, word in enumerate(words)]
+    (tmp_path / "vectors.txt").write_text("\n".join(lines) + "\n")
+    vectors = WordVectors(tmp_path / "vectors.txt", 2)
+    found = {word: vectors.of(word) for word in ("whos", "shes", "theres", "aint", "cannot", "therell", "its", "well")}
+    assert {word: None if one is None else one[0] for word, one in found.items()} == {
+        "whos": 2.5,  # (0 + 5) / 2, and not the file's own 11
+        "shes": 3.0,
+        "theres": 3.5,
+        "aint": 4.5,
+        "cannot": 5.5,
+        "therell": 5.0,
+        "its": 9.0,
+        "well": 10.0,
+    }
+
+
 def test_every_form_of_text_file_gives_the_same_vectors(tmp_path: Path) -> None:
     glove = WordVectors(toy_vlt.vectors(tmp_path / "glove.txt"), toy_vlt.WORD)
     fast = WordVectors(toy_vlt.vectors(tmp_path / "fast.vec", header=True, end=" "), toy_vlt.WORD)
