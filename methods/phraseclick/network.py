@@ -9,8 +9,9 @@ No code and no weights are public, so this is written anew from public descripti
 - by a reader's notes: DeepLabv3+ with Euclidean distance maps; the pool is over the bottleneck; both vectors are
   concatenated and mapped to a number in [-1, 1] for each channel, by which the bottleneck is multiplied; the phrase's
   branch has a loss on the attributes in the phrase;
-- ours: encoder and widths; the attributes are the words of the training; without a phrase the bottleneck stays as it
-  is; without a click its map is at its far value.
+- ours: encoder and widths; word vectors are learned with the network, where the paper takes word2vec's; the attributes
+  are the words of the training; without a phrase the bottleneck stays as it is; without a click its map is at its far
+  value. The vector of all unknown words is zeros until a training has such words.
 
     image, clicks --encoder, ASPP--> bottleneck --mean--+--> weights in [-1, 1] --times bottleneck--> decoder --> logits
     phrase --vectors, LSTM------------------------------+
@@ -113,6 +114,10 @@ class PhraseClickNetwork(nn.Module):
         width, words = architecture.decoder_channels, len(architecture.words)
         self.deeplab = architecture.deeplab.network(initialisation)
         self.vectors = nn.Embedding(FIRST + words, architecture.word_width, padding_idx=PADDING)
+        # Where the vocabulary holds all words of the training, this vector gets no gradient. Left at random, it would
+        # be a word with a meaning of its own that nobody taught.
+        with torch.no_grad():
+            self.vectors.weight[UNKNOWN].zero_()
         self.lstm = nn.LSTM(architecture.word_width, architecture.state, batch_first=True, bidirectional=True)
         self.attention = nn.Sequential(
             nn.Linear(2 * architecture.state + width, width), nn.ReLU(), nn.Linear(width, width), nn.Tanh()

@@ -135,6 +135,17 @@ def test_a_training_step_teaches_every_part_and_the_far_click_is_the_methods() -
     assert torch.isfinite(made.loss(batch))
 
 
+def test_the_unknown_word_is_zeros_until_a_training_has_one() -> None:
+    made = learner(without_phrase=0.0)
+    vectors = made.network.vectors.weight
+    assert not vectors[UNKNOWN].any() and vectors[UNKNOWN + 1 :].any(dim=1).all()
+    for text, taught in (("red car", False), ("red lion", True)):
+        examples = [example(made, seed, text) for seed in (1, 2)]
+        batch = {name: torch.from_numpy(np.stack([one[name] for one in examples])) for name in examples[0]}
+        made.loss(batch).backward()
+        assert vectors.grad is not None and bool(vectors.grad[UNKNOWN].any()) == taught
+
+
 def test_it_trains_in_half_precision_on_a_cpu() -> None:
     made = learner(without_phrase=0.0)
     examples = [example(made, seed) for seed in (1, 2)]
