@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import example_report
 from benchmarks.example_report import CHARTS, CONFIGS, DOCUMENTS, EXAMPLE, GRID, LEFT_OUT, ROOT, RUN, write_documents
+from harness.config.run_config import load_run
+from harness.jobs.plan import planned, remaining
 from harness.results.loading import load
 from harness.storage.store import Store
 
@@ -72,6 +74,13 @@ def test_the_rows_say_how_they_were_asked_in_full() -> None:
         {'{"margin": 0.35}'},
         {'{"least_px": 25}'},
     ]
+
+
+@pytest.mark.slow
+def test_a_run_of_the_config_would_go_on_with_the_kept_rows() -> None:
+    """Otherwise the command of docs/statistics.md, `plan --detect`, would refuse them."""
+    jobs = planned(load_run(ROOT / "configs" / "sam_vs_ours_all_scenes.yaml", ["limit=1"]))
+    assert remaining(jobs, Store(ROOT / RUN), None) == []
 
 
 def test_the_readme_names_what_is_there() -> None:
