@@ -20,7 +20,7 @@ from harness.report.context import Context
 from harness.report.layout import Cell, percent
 from harness.report.scores import about, gaps, scores
 from harness.report.tables.leaderboard import other_clicks, place, placed
-from harness.statistics.costs import s_per_1000_masks
+from harness.statistics.costs import encodings_ms, s_per_1000_masks
 from harness.statistics.expected import expected_of
 from harness.statistics.final_clicks import ENTRY, INSTANCE, SHOWN, FinalClicks
 from harness.statistics.means import MEANS
@@ -250,8 +250,7 @@ def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
     ok = rows[rows["status"] == "ok"].reindex(columns=[*ENTRY, "image_id", "status", *COSTS]) if len(rows) else rows
     found = {}
     for (dataset, method, ranking), own in ok.groupby(ENTRY) if len(ok) else ():
-        # All rows of an image repeat its encoding time, which may count once; the time of a prompt is the row's own.
-        spent = (own.drop_duplicates("image_id")["encode_ms"], own["segment_ms"])
+        spent = (encodings_ms(own), own["segment_ms"])
         values = [float(one.astype(float).quantile(share)) for one in spent for share in SHARES.values()]
         named = zip(COST_NAMES, (*values, s_per_1000_masks(own)), strict=True)
         found[str(dataset), str(method), str(ranking)] = dict(named)

@@ -14,6 +14,7 @@ from harness.jobs.plan import planned
 from harness.jobs.requirements import untrained
 from harness.jobs.subset import Asked, in_order
 from harness.running.one_run import Watcher, run
+from harness.statistics.costs import encodings_ms
 from harness.statistics.final_clicks import ASKED
 from harness.storage.store import Store, store_of
 
@@ -126,7 +127,7 @@ def _speed(store: Store, job: Job) -> Speed:
     rows = store.rows([job.facts], {job.facts.dataset: store.done(job.facts)})
     once = rows.drop_duplicates([*ASKED, "click_index"])  # Each ranking has a row, and all of them have the same time.
     images, instances = max(1, rows["image_id"].nunique()), len(rows[ASKED[:3]].drop_duplicates())
-    encode = float(np.nansum(rows.drop_duplicates("image_id")["encode_ms"].astype(float))) / 1000
+    encode = float(encodings_ms(rows).sum()) / 1000
     segment = float(np.nansum(once["segment_ms"].astype(float))) / 1000
     starts = [start.get("peaks", {}).get(job.facts.made_of, {}) for start in store.manifest().get("starts", ())]
     spent = sum(own.get("spent_ms", 0) for own in starts) / 1000

@@ -25,6 +25,7 @@ import pandas as pd
 from harness.messages import suggest
 from harness.plugins.scale import Scale
 from harness.statistics.clicks_needed import QUALITIES, sequences
+from harness.statistics.costs import encodings_ms
 from harness.statistics.final_clicks import INSTANCE, over_draws
 from harness.statistics.means import by_image
 from harness.statistics.pairing import paired
@@ -244,8 +245,7 @@ def _median(own: pd.DataFrame, cost: str) -> float:
         return float("nan")
     # An image is encoded once, and each of its rows repeats how long that took: counted by rows, images with many
     # instances would rule the median.
-    once = own.drop_duplicates(["dataset", "image_id"]) if cost == "encode_ms" else own
-    median = float(once[cost].median())
+    median = float((encodings_ms(own) if cost == "encode_ms" else own[cost]).median())
     return median if median > 0 else float("nan")
 
 

@@ -28,7 +28,7 @@ def ms_an_instance(rows: pd.DataFrame) -> float:
     draws = ok[INSTANCE].assign(draw=ok.get("draw", 0), ms=times["segment_ms"])
     answers = draws.groupby([*INSTANCE, "draw"], dropna=False, observed=True)["ms"].sum()
     instances = answers.groupby(INSTANCE, observed=True).mean()
-    return (_encoding_ms(ok, times) + float(instances.sum())) / len(instances) if len(instances) else math.nan
+    return float(encodings_ms(ok).sum() + instances.sum()) / len(instances) if len(instances) else math.nan
 
 
 def s_per_1000_masks(rows: pd.DataFrame) -> float:
@@ -40,9 +40,18 @@ def s_per_1000_masks(rows: pd.DataFrame) -> float:
         rows: As in `ms_an_instance`.
     """
     ok, times = _timed(rows)
-    answers = float(times["segment_ms"].sum())
     # Milliseconds for one mask are seconds for a thousand: no factor is needed.
-    return (_encoding_ms(ok, times) + answers) / len(ok) if len(ok) else math.nan
+    return float(encodings_ms(ok).sum() + times["segment_ms"].sum()) / len(ok) if len(ok) else math.nan
+
+
+def encodings_ms(rows: pd.DataFrame) -> pd.Series[float]:
+    """The time to encode each image, a number an image.
+
+    Args:
+        rows: With `encode_ms`, as in `ms_an_instance`. Every answered row of an image repeats its time, and failed ones
+            lack it; so an image counts by its first row that has it.
+    """
+    return rows.dropna(subset="encode_ms").drop_duplicates(["dataset", "image_id"])["encode_ms"].astype(float)
 
 
 def _timed(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -50,8 +59,3 @@ def _timed(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     ok = rows[rows["status"] == "ok"]
     times = ok.reindex(columns=["encode_ms", "segment_ms"]).astype(float)
     return (ok[:0], times[:0]) if times.isna().any(axis=None) else (ok, times)
-
-
-def _encoding_ms(ok: pd.DataFrame, times: pd.DataFrame) -> float:
-    """The sum over images of the time to encode each; every row of an image repeats it, so the first row counts."""
-    return float(times["encode_ms"][~ok.duplicated(["dataset", "image_id"])].sum())

@@ -259,6 +259,16 @@ def test_a_single_instance_and_missing_columns() -> None:
     assert np.isnan(found.latency["ratio"].iloc[0])
 
 
+def test_latencies_are_medians_of_images_and_of_instances() -> None:
+    rows = drawn(3, {"b": 0, "a": 0})
+    rows["encode_ms"] = rows["image_id"].map({"0": 10.0, "1": 20.0, "2": 300.0})
+    # The first instance of the last image failed, and has no times; the image was encoded all the same.
+    first = rows["image_id"].eq("2") & ~rows.duplicated(["method", "image_id"]) & rows["method"].eq("a")
+    rows.loc[first, ["status", "ranking", "iou", "encode_ms", "segment_ms"]] = ["failed", None, None, None, None]
+    found = compare(rows, "a", "b").latency
+    assert found.to_numpy().tolist() == [["encode_ms", 20.0, 20.0, 1.0], ["segment_ms", 10.0, 5.0, 2.0]]
+
+
 def test_ranks_are_as_wide_as_the_rows_allow() -> None:
     rows = drawn(150, {"worst": 0, "middle": 0.1, "same": 0.1, "best": 0.3})
     bound = rows[rows["method"] == "best"].assign(method="sam", ranking="oracle", iou=1.0)

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from harness.statistics.costs import ms_an_instance, s_per_1000_masks
+from harness.statistics.costs import encodings_ms, ms_an_instance, s_per_1000_masks
 
 ROWS = pd.DataFrame(
     {
@@ -26,6 +26,12 @@ def test_an_image_is_encoded_once_and_each_click_answered() -> None:
     assert s_per_1000_masks(ROWS) == pytest.approx(14)
     other = pd.concat([ROWS, ROWS.assign(image_id="2", instance_id=["d", "d", "e", "f"])])
     assert s_per_1000_masks(other) == pytest.approx(14) and ms_an_instance(other) == pytest.approx(21)
+
+
+def test_an_image_whose_first_instance_failed_counts_by_the_next() -> None:
+    failed = {"status": ["failed", "ok", "ok", "failed"], "encode_ms": [None, 30.0, 30.0, None]}
+    rows = pd.concat([ROWS.assign(**failed), ROWS.assign(dataset="e", encode_ms=50.0), ROWS[3:].assign(encode_ms=None)])
+    assert encodings_ms(rows).tolist() == [30.0, 50.0]
 
 
 def test_of_several_draws_an_instance_takes_the_mean_and_each_mask_counts() -> None:
