@@ -71,8 +71,8 @@ def unpacked(counts: bytes) -> Runs:
     # The bits by which each character's five bits are shifted left: its place within its number, times five. "T3" gives
     # 0 and 5: 36 & 31 = 4, and 3 << 5 = 96, together 100.
     shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, lengths))
-    runs = np.add.reduceat((groups & 31).astype(np.int64) << shifts, starts) if len(ends) else ends
-    runs -= (groups[ends - 1] >> 4).astype(np.int64) << 5 * lengths  # the sign, in the last group
+    runs = np.add.reduceat((groups & 31) << shifts, starts) if len(ends) else ends
+    runs -= (groups[ends - 1] >> 4) << 5 * lengths  # the sign, in the last group
     # From the fourth number on, each is the difference from the last but one: runs 1, 3, 5, ... are sums along the
     # odd places, runs 2, 4, ... along the even ones, and run 0 stands by itself. In the example 3 1 1 3 2:
     #

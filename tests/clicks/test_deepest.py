@@ -104,6 +104,14 @@ def test_of_equally_deep_pixels_the_topmost_then_the_leftmost() -> None:
     assert deepest(mask, [Click(22, 4), Click(32, 4)]) == Deepest(9, 5, 10)
 
 
+def test_a_click_beside_the_region_bars_no_pixel_of_it() -> None:
+    mask = np.zeros((20, 40), bool)
+    mask[8:13, 20:27] = True
+    # The region's box with its rim is 9 wide and 7 high: each click is one such box away from the deepest pixel.
+    for click in (Click(13, 10), Click(31, 10), Click(22, 3), Click(22, 17)):
+        assert deepest(mask, [click]) == Deepest(9, 22, 10)
+
+
 def test_a_depth_between_two_whole_numbers() -> None:
     y, x = np.indices((20, 40))
     for squared in (2, 5, 8, 10, 13, 41, 85):  # sums of two squares

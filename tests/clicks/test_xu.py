@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import cv2
 import numpy as np
 import pytest
@@ -89,20 +92,39 @@ def test_strategy_two_is_on_other_objects() -> None:
     assert away(OBJECT)[off.y, off.x] + 1e-4 >= 5
 
 
-def test_strategy_three_covers_the_outline() -> None:
-    ring = (away(OBJECT) > 0) & (away(OBJECT) <= 40)
+RING = (away(OBJECT) > 0) & (away(OBJECT) <= 40)
+"""The band around the object; the image's edge is no border of it."""
+
+
+def is_farthest(click: Click, made: list[Click]) -> bool:
+    """Whether a pixel of the band is as far as any from its borders and from these clicks."""
     y, x = np.indices((H, W))
-    far = np.pad(ring, 60, mode="edge")
+    far = np.pad(RING, 60, mode="edge")
     border = cv2.distanceTransform(far.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[60:-60, 60:-60]
+    room = np.minimum.reduce([border, *(np.hypot(y - one.y, x - one.x) for one in made)])
+    return bool(RING[click.y, click.x]) and room[click.y, click.x] == pytest.approx(room[RING].max(), abs=1e-3)
+
+
+def test_strategy_three_covers_the_outline() -> None:
     firsts = set()
     for seed in range(15):
         _, off = parted(xu(situation(seed=seed), negatives=6))
         firsts.add(off[0])
-        for number in range(1, 6):
-            assert ring[off[number].y, off[number].x]
-            room = np.minimum.reduce([border, *(np.hypot(y - c.y, x - c.x) for c in off[:number])])
-            assert room[off[number].y, off[number].x] == pytest.approx(room[ring].max(), abs=1e-3)
+        assert all(is_farthest(off[number], off[:number]) for number in range(1, 6))
     assert len(firsts) > 12
+
+
+@pytest.mark.parametrize("way", [1, 3])
+def test_a_second_round_adds_clicks_away_from_the_first(way: Literal[1, 3]) -> None:
+    for seed in range(10):
+        made = xu(situation(seed=seed), negatives_by=way)
+        on, off = parted(xu(replace(situation(seed=seed + 100), clicks=made), 2, 2, way))
+        assert (len(on), len(off)) == (2, 2) and not {*on, *off} & {*made}
+        assert closest([made[0], *on]) >= 10
+        if way == 3:
+            assert is_farthest(off[0], [made[1]]) and is_farthest(off[1], [made[1], off[0]])
+        else:
+            assert closest([made[1], *off]) >= 10
 
 
 def test_ignored_pixels_are_not_clicked() -> None:

@@ -48,6 +48,7 @@ def test_noc_by_hand(four_clicks: pd.DataFrame) -> None:
     # A1 is at 80 % after 3 clicks, A2 (86 %) after 1; the oracle's line is not shown, for no click followed its masks.
     assert texts(built)[1][:6] == ["toy", "other (confidence)", "2.67", "3.00", "4.00", "4.00"]
     assert len(built.body) == 2
+    assert built.notes[0] == "Clicks per instance: at most 4."
 
 
 def test_the_last_click_is_a_failure_for_ritm_alone(four_clicks: pd.DataFrame) -> None:
@@ -80,7 +81,7 @@ def test_a_sequence_that_broke_off_is_failed(four_clicks: pd.DataFrame, make_row
 def test_missing_rows_blank_the_line(four_clicks: pd.DataFrame) -> None:
     rows = four_clicks[~((four_clicks["instance_id"] == "B1") & (four_clicks["method"] == "RITM"))]
     built = build("noc", rows)
-    assert texts(built)[0][2:12] == ["–"] * 10
+    assert texts(built)[0][2:] == ["–"] * 10 + ["0", "0"]
     assert texts(built)[1][2] == "2.67"
     assert "1 of 3 instances have no row; a mean over the others is not shown." in built.footnotes
     assert [line[1] for line in texts(build("iou_by_click", rows))] == ["–"] * 4
