@@ -212,6 +212,18 @@ def test_an_instance_without_a_mask_there_fails_with_the_reason(tmp_path: Path) 
     assert "has a mask of (48, 32); wanted (32, 48)" in rows["error"].iloc[0]
 
 
+def test_an_instance_that_failed_at_its_last_click_there_has_no_mask(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run") / "results.parquet"
+    rows = pq.read_table(path).to_pylist()
+    first, second = ({**row, "click_index": 3, "status": "failed", "ranking": None, "mask": None} for row in rows[:9:8])
+    # A failure of another draw, or of an instance of that name in another data set, is none of this instance.
+    others = [second | {"draw": 1}, second | {"dataset": "others"}, second | {"method": "b"}]
+    pq.write_table(pa.Table.from_pylist([*rows, first, *others]), path)
+    with pytest.warns(UserWarning, match="1 of 4"):
+        found = rows_of(Begins(), from_run(path.parent)).set_index("instance_id")["error"].dropna()
+    assert found.to_dict() == {first["instance_id"]: "start: 'a' in run has no mask of this instance"}
+
+
 def test_a_file_that_was_altered_after_its_run_is_refused(tmp_path: Path) -> None:
     folder = finished(tmp_path / "other")
     digest = hashlib.sha256((folder / "results.parquet").read_bytes()).hexdigest()

@@ -22,7 +22,8 @@ from harness.messages import suggest
 from harness.structures import Mask, UserError
 
 RESULTS = "results.parquet"
-_COLUMNS = ["dataset", "method", "ranking", "image_id", "instance_id", "draw", "click_index", "status"]
+_INSTANCE = ["dataset", "image_id", "instance_id"]
+_COLUMNS = [*_INSTANCE, "method", "ranking", "draw", "click_index", "status"]
 _OF_MASKS = ["height", "width", "mask"]
 
 
@@ -32,7 +33,8 @@ class OtherMasks:
 
     Attributes:
         said: The run, data set, method and ranking, for messages.
-        known: (image's id, instance's id) -> its run lengths and (h, w); of several draws the first one's.
+        known: (image's id, instance's id) -> its run lengths and (h, w); of several draws the first one's. An instance
+            that failed at any click of it has none.
     """
 
     said: str
@@ -87,14 +89,18 @@ def _read(path: Path, state: tuple[int, int, int], method: str, ranking: str, da
             raise UserError(f"rough/v1: {path} has no method labelled '{method}'. {suggest(method, map(str, there))}")
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"rough/v1: {path} cannot be read ({error}); wanted a run's {RESULTS}.") from error
-    rows = rows.filter(pc.equal(rows["status"], "ok"))
+    every, rows = rows, rows.filter(pc.equal(rows["status"], "ok"))
     for column, wanted in (("dataset", dataset), ("ranking", ranking)):
         rows = _only(rows, column, wanted, f"rough/v1: {path}, method '{method}'")
     # Rows are sorted by draw and click. So an instance's last row of the first draw has its last click, and a dict that
-    # is built from first to last keeps just this row.
-    first = rows.filter(pc.equal(rows["draw"], 0)).select(["image_id", "instance_id", *_OF_MASKS])
+    # is built from first to last keeps just this row. If that click failed, the mask of the one before is no answer.
+    failed = every.filter(pc.and_(pc.not_equal(every["status"], "ok"), pc.equal(every["draw"], 0)))
+    broken = set(zip(*(failed[name].to_pylist() for name in _INSTANCE), strict=True))
+    first = rows.filter(pc.equal(rows["draw"], 0)).select([*_INSTANCE, *_OF_MASKS])
     known = {
-        (row["image_id"], row["instance_id"]): (row["mask"], (row["height"], row["width"])) for row in first.to_pylist()
+        (row["image_id"], row["instance_id"]): (row["mask"], (row["height"], row["width"]))
+        for row in first.to_pylist()
+        if (row["dataset"], row["image_id"], row["instance_id"]) not in broken
     }
     return OtherMasks(f"'{method}' in {path.parent.name}", known)
 

@@ -124,7 +124,8 @@ def rough(
             they started from. Another file at that place is refused.
 
     Raises:
-        ValueError: The run has no mask of this instance, or one of another size.
+        ValueError: The run has no mask of this instance, since it failed there or was not asked, or one of another
+            size.
     """
     if run:
         # Here, since it loads pyarrow, which evaluation without a disk does without.
