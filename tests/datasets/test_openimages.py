@@ -122,6 +122,13 @@ def test_a_mask_is_an_instance_at_the_images_size(tmp_path: Path) -> None:
     assert instance.mask[10, 20] and not instance.mask[20, 10]
 
 
+def test_a_picture_that_viewers_turn_is_read_as_stored(tmp_path: Path) -> None:
+    stored, exif = _only(_write(tmp_path, [_row()])).image, PIL.Image.Exif()
+    exif[0x0112] = 3
+    picture(H, W, 3).save(tmp_path / "validation" / "a.jpg", exif=exif)
+    np.testing.assert_array_equal(_only(tmp_path).image, stored)
+
+
 def test_a_mask_s_file_has_the_table_s_name_also_where_the_id_is_written_otherwise(tmp_path: Path) -> None:
     data = _open(_write(tmp_path, [_row("a~1"), _row("a%2")]))
     sample = data.load("a")

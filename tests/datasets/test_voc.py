@@ -90,6 +90,14 @@ def test_objects_classes_and_void_of_a_scene(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sample.ignore, objects == 255)
 
 
+def test_a_picture_that_viewers_turn_is_read_as_stored(tmp_path: Path) -> None:
+    data, exif = _voc(tmp_path, *_scene()), PIL.Image.Exif()
+    stored = data.load("a").image
+    exif[0x0112] = 3
+    picture(H, W, 3).save(tmp_path / "JPEGImages" / "a.jpg", exif=exif)
+    np.testing.assert_array_equal(data.load("a").image, stored)
+
+
 def test_void_as_background_is_what_the_papers_code_does(tmp_path: Path) -> None:
     objects, classes = _scene()
     root = _write(tmp_path, {"a": (objects, classes)})
