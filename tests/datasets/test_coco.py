@@ -218,11 +218,12 @@ def test_a_broken_crowd_matters_only_where_it_is_to_be_ignored(tmp_path: Path) -
 
 
 def test_min_area_leaves_small_instances_out_but_counts_them(tmp_path: Path) -> None:
-    areas = [_annotation(1, area=9.5), _annotation(2, area=10), _annotation(3, area=None)]
+    areas = [_annotation(1, area=0.5), _annotation(2, area=10), _annotation(3, area=None)]
     coco = _coco(tmp_path, areas, min_area=10)
     assert [listed.id for listed in coco.list_instances("7")] == ["2", "3"]
     assert [(i.id, i.same_class_count) for i in coco.load("7").instances] == [("2", 3), ("3", 3)]
     assert Coco(tmp_path, seen=None, min_area=11).sample_ids() == ["7"]
+    assert len(Coco(tmp_path, seen=None).list_instances("7")) == 3
     assert coco.fingerprint()["instances"] == 2
 
 

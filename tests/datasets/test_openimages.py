@@ -263,9 +263,9 @@ def _with_boxes(root: Path, rows: Sequence[Sequence[Any]], boxes: Sequence[Seque
 @pytest.mark.parametrize(("option", "flag"), FLAGS.items())
 def test_flagged_boxes_are_left_out_on_request_and_still_counted(tmp_path: Path, option: str, flag: str) -> None:
     far = (0.5, 0.75, 0, 0.25)
-    rows = [_row("a_1"), _row("a_2", box=far), _row("b_1", "b")]
+    rows = [_row("a_1"), _row("a_2", box=far), _row("b_1", "b", DOG)]
     others = dict.fromkeys(set(BOX_HEADER[8:]) - {flag}, 1)
-    root = _with_boxes(tmp_path, rows, [_box(**{flag: 1}), _box(box=far, **others), _box("b", **{flag: 1})])
+    root = _with_boxes(tmp_path, rows, [_box(**{flag: 1}), _box(box=far, **others), _box("b", DOG, **{flag: 1})])
     assert _open(root).sample_ids() == ["a", "b"] and len(_only(root).instances) == 2
     data = _open(root, **{option: True})
     assert data.sample_ids() == ["a"] and data.list_instances("b") == []
@@ -289,7 +289,8 @@ def test_a_box_is_of_the_same_image_the_same_class_and_the_same_place(tmp_path: 
     moved = (0.25, 0.5, 0.25, 0.76)
     rows = [_row("a_1"), _row("a_2", label=DOG), _row("a_3", box=moved), _row("b_1", "b", box=moved)]
     rounded = (0.2500004, 0.4999996, 0.25, 0.75)
-    root = _with_boxes(tmp_path, rows, [_box(box=rounded, IsGroupOf=1), _box("b", IsGroupOf=1), _box("c", IsGroupOf=1)])
+    boxes = [_box(box=rounded, IsGroupOf=1), _box("b", IsGroupOf=1), _box("c", IsGroupOf=1)]
+    root = _with_boxes(tmp_path, rows, [*boxes, _box(label=BALL, IsGroupOf=1)])  # no mask is of a ball
     data = _open(root, drop_group_of=True)
     assert [listed.id for sample in data.sample_ids() for listed in data.list_instances(sample)] == [
         "a_2",
