@@ -49,6 +49,13 @@ def test_by_hand() -> None:
     assert found.areas().mean() == pytest.approx(sum(areas) / 3 / 4)
 
 
+def test_the_same_protocol_over_no_instance() -> None:
+    empty = sequences(rows(LADDER, (0.1, 0.2, 0.3, 0.4, None))).none()
+    assert np.isnan(empty.noc(0.9)) and (empty.nof_ritm(0.9), empty.nof_strict(0.9)) == (0, 0)
+    assert empty.ious.shape == empty.drawn.shape == (0, 5) and not len(empty.areas()) and not len(empty.instances)
+    assert (list(empty.clicks), empty.failed) == ([1, 2, 3, 4, 5], 1)
+
+
 def test_several_clicks_a_round() -> None:
     found = sequences(rows((0.2, 0.9, 0.95), (0.1, 0.2, 0.3), step=3))
     assert list(found.clicks) == [3, 6, 9]
