@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import harness
 from harness import Click, UserError
 from harness.clicks import NoClickError, Situation, click_rng, clicks_a_round
 from harness.clicks.people import human, recorded
+from harness.clicks.strategy import completed
 from harness.config.run_config import load_run
 from harness.running.one_run import run
 from harness.storage.recordings import record
@@ -69,6 +71,23 @@ def test_a_recording_is_replayed_click_by_click_and_draw_by_draw(tmp_path: Path)
         recorded(at("toy-1", "1a", draw=2), folder)
     with pytest.raises(NoClickError, match="r has no recordings of instance '1b'"):
         recorded(at("toy-1", "1b"), folder)
+
+
+def test_options_name_the_clicks_by_the_hash_of_every_file(tmp_path: Path) -> None:
+    def sha256(content: bytes) -> str:
+        return hashlib.sha256(content).hexdigest()
+
+    file = published(tmp_path)
+    named = {"file": str(file), **GRABCUT, "sha256": sha256(LINES.encode())}
+    assert completed("human/v1", {"file": file, **GRABCUT}) == named
+    folder = kept(tmp_path / "r", ("1a", [(5, 6, True)]), ("2b", [(25, 9, True)]))
+    first, second = (sha256(one.read_bytes()) for one in sorted(folder.iterdir()))
+    assert completed("recorded/v1", {"file": folder / f"{0:032x}.parquet"})["sha256"] == first
+    planned = completed("recorded/v1", {"file": folder, "dataset": "toys"})
+    assert planned == {"file": str(folder), "dataset": "toys", "sha256": sha256(f"{first}{second}".encode())}
+    kept(folder, ("1a", [(5, 6, True)]), ("2b", [(26, 9, True)]))
+    with pytest.raises(UserError, match=r"r: it has changed since the run was planned\. Start the run again"):
+        recorded(at("toy-1", "1a"), folder, sha256=planned["sha256"])  # not read by this process yet
 
 
 def test_recordings_of_two_data_sets_with_the_same_ids_are_told_apart(tmp_path: Path) -> None:
