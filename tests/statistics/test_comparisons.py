@@ -103,8 +103,11 @@ def test_win_tie_and_loss_by_hand_and_the_most_changed() -> None:
 
 def test_most_changed_shows_both_ends_however_far_ahead_one_is() -> None:
     rows = drawn(6, {"b": 0})[:6].assign(iou=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
-    ahead = rows.assign(method="a", iou=[0.9, 0.9, 0.9, 0.9, 0.5, 0.5])
+    ahead = rows.assign(method="a", iou=[0.3, 0.9, 0.9, 0.3, 0.1, 0.4])
     changed = compare(pd.concat([rows, ahead]), "a", "b", most_changed=4).changed
+    assert changed["difference"].tolist() == pytest.approx([0.7, 0.6, -0.2, -0.4])
+    far = rows.assign(method="a", iou=[0.9, 0.9, 0.9, 0.9, 0.5, 0.5])
+    changed = compare(pd.concat([rows, far]), "a", "b", most_changed=4).changed
     assert changed["difference"].tolist() == pytest.approx([0.8, 0.7, -0.1])
     equal = compare(pd.concat([rows, rows.assign(method="a")]), "a", "b")
     assert equal.changed.empty, "what did not change is not among the most changed"
@@ -254,9 +257,9 @@ def test_every_click_is_a_slice() -> None:
 
 def test_a_single_instance_and_missing_columns() -> None:
     rows = drawn(1, {"b": 0, "a": 0.2}).groupby("method").head(1).drop(columns=["gt_area_px", "category", "encode_ms"])
-    found = compare(rows, "a", "b")
+    found = compare(rows.assign(segment_ms=0.0), "a", "b")
     assert len(found.lines) == 1 and np.isnan(found.lines.loc[0, ["low", "high"]].astype(float)).all()
-    assert np.isnan(found.latency["ratio"].iloc[0])
+    assert found.latency[["a", "b", "ratio"]].isna().all(axis=None), "no times, and times that no clock could tell"
 
 
 def test_latencies_are_medians_of_images_and_of_instances() -> None:
