@@ -71,6 +71,8 @@ def test_an_instance_fails_by_the_share_of_its_draws_that_do() -> None:
     found = sequences(pd.concat([first.assign(draw=0), second.assign(draw=1)]))
     assert found.needed(0.9).tolist() == [2, 1.5, 1.5]
     assert (found.nof_ritm(0.9), found.nof_strict(0.9)) == (2, 2)  # 1 + 1/2 + 1/2, and 1 + 1/2 rounded
+    said = found.nof_ritm(0.2), found.nof_strict(0.2)
+    assert said == (2, 0) and set(map(type, said)) == {int}  # 1/2 + 1/2 + 1/2 rounded
     assert found.areas().tolist() == pytest.approx([0.25, (0.15 + 0.9) / 2, (0.5 + 0.9) / 2])
 
 

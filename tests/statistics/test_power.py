@@ -73,6 +73,8 @@ def test_only_instances_with_the_same_clicks_tell() -> None:
     rows.at[7, "clicks"] = [CLICK | {"x": 4}]
     (one,) = powers(rows, ["a", "b"])
     assert (one.images, one.difference) == (2, pytest.approx(0.2))
+    (none,) = powers(rows.assign(clicks=[[CLICK | {"x": at}] for at in range(8)]), ["a", "b"])
+    assert none.images == 0 and math.isnan(none.difference) and none.images_for(0.1) is None
 
 
 def test_the_spread_is_that_of_the_drawn_intervals() -> None:
