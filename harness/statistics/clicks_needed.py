@@ -130,10 +130,11 @@ def sequences(rows: pd.DataFrame, metric: str = "iou") -> Sequences:
             f"sequences, {one.dataset}: instance '{one.instance_id}' has two rows after click {one.click_index}; "
             "wanted those of one method, ranking and run."
         )
-    asked = len(rows[INSTANCE].drop_duplicates())
-    wide = ok.pivot(index=ASKED, columns="click_index", values=metric).sort_index().sort_index(axis=1)
+    asked = rows[ASKED].drop_duplicates()
+    wide = ok.pivot(index=ASKED, columns="click_index", values=metric).sort_index(axis=1)
+    wide = wide.reindex(pd.MultiIndex.from_frame(asked)).sort_index()
     # A sequence is dropped for one of two reasons: the instance has a failed row (`broken`), or it lacks a round that
-    # others have (`short`, NaN in the table of draws x clicks).
+    # others have (`short`, NaN in the table of draws x clicks, which has a line for each draw, scored or not).
     lines = pd.MultiIndex.from_frame(wide.index.to_frame()[INSTANCE])
     broken = pd.MultiIndex.from_frame(rows.loc[rows["status"] != "ok", INSTANCE])
     short = lines[wide.isna().any(axis=1)]
@@ -144,4 +145,4 @@ def sequences(rows: pd.DataFrame, metric: str = "iou") -> Sequences:
     owners = whole.index.get_indexer(lines).astype(np.int64)
     ious, by_draw = (one.to_numpy(dtype=np.float64) for one in (whole, drawn))
     clicks = wide.columns.to_numpy(dtype=np.int64)
-    return Sequences(whole.index, ious, clicks, asked - len(whole), by_draw, owners)
+    return Sequences(whole.index, ious, clicks, len(asked[INSTANCE].drop_duplicates()) - len(whole), by_draw, owners)

@@ -83,6 +83,13 @@ def test_a_broken_sequence_counts_as_failed() -> None:
     assert len(all_broken.ious) == 0 and all_broken.failed == 2
 
 
+def test_a_draw_without_a_score_counts_as_failed() -> None:
+    ladders = rows((0.5, 0.9), (0.5, 0.6))
+    unscored = ladders.assign(draw=1, iou=ladders["iou"].where(ladders["instance_id"] != "1"))
+    found = sequences(pd.concat([ladders.assign(draw=0), unscored]))
+    assert (found.failed, found.ious.tolist(), found.noc(0.9)) == (1, [[0.5, 0.9]], 2)
+
+
 def test_nothing_is_no_number() -> None:
     for some in (rows((None,), (None,)), rows((0.5, 0.6)).iloc[:0]):
         found = sequences(some)
