@@ -27,7 +27,8 @@ LEFT, RIGHT = box(10, 30, 5, 30), box(80, 105, 120, 165)
 
 
 def situation(truth: Mask = OBJECT, seed: int = 0, *others: Mask, ignore: Mask | None = None) -> Situation:
-    instances = [Instance(str(number), mask, "thing") for number, mask in enumerate((truth, *others))]
+    classes = ["thing", "thing", "other"]
+    instances = [Instance(str(number), mask, classes[number]) for number, mask in enumerate((truth, *others))]
     sample = Sample("s", np.zeros((H, W, 3), np.uint8), tuple(instances), ignore=ignore)
     return Situation(sample, instances[0], (), None, click_rng(seed, "d", "s", "0", 1))
 
@@ -74,7 +75,7 @@ def test_a_small_object_gives_what_it_has() -> None:
 
 def test_strategy_one_is_all_around() -> None:
     for seed in range(40):
-        _, off = parted(xu(situation(seed=seed), negatives=3, negatives_by=1))
+        _, off = parted(xu(situation(OBJECT, seed, RIGHT), negatives=3, negatives_by=1))
         assert all(away(OBJECT)[click.y, click.x] + 1e-4 >= 5 and away(OBJECT)[click.y, click.x] <= 40 for click in off)
         assert len(off) == 3 and closest(off) >= 10
 
