@@ -158,14 +158,12 @@ def finished(folder: Path, **changed: Any) -> Path:
     for number in range(2):
         for instance in Toys(2).load(f"toy-{number}").instances:
             for click in (1, 2):
-                mask = np.zeros((32, 48), bool)
-                mask[: 4 * click, : 10 + number] = True
                 known = {"dataset": "toys", "image_id": f"toy-{number}", "instance_id": instance.id, "draw": 0}
-                about = {"click_index": click, "status": "ok", "height": 32, "width": 48, "mask": rle.encode(mask)}
-                rows += [
-                    known | about | {"method": method, "ranking": ranking}
-                    for method, ranking in (("a", "single"), ("b", "clip"), ("b", "confidence"), ("a", "oracle"))
-                ]
+                about = {"click_index": click, "status": "ok", "height": 32, "width": 48}
+                for method, ranking in (("a", "single"), ("b", "clip"), ("b", "confidence"), ("a", "oracle")):
+                    mask = np.zeros((32, 48), bool)
+                    mask[: 4 * click, : 10 + number + 10 * (ranking == "confidence")] = True
+                    rows.append(known | about | {"method": method, "ranking": ranking, "mask": rle.encode(mask)})
     folder.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist([row | changed for row in rows]), folder / "results.parquet")
     return folder
@@ -199,8 +197,12 @@ def test_masks_that_a_run_lacks_are_told_before_anything_runs(options: Any, said
 
 
 def test_a_ranking_is_chosen_by_name(tmp_path: Path) -> None:
-    rows = rows_of(Begins(), from_run(finished(tmp_path / "run"), method="b", ranking="clip"))
-    assert set(rows["status"]) == {"ok"}
+    for ranking, wide in (("clip", 10), ("confidence", 20)):
+        method = Begins()
+        rows = rows_of(method, from_run(finished(tmp_path / "run"), method="b", ranking=ranking))
+        assert set(rows["status"]) == {"ok"}
+        assert [int(prompt.initial.sum()) for prompt in method.prompts] == [8 * wide] * 2 + [8 * (wide + 1)] * 2
+    assert not masks_of(finished(tmp_path / "run", status="failed"), "a").known
 
 
 def test_an_instance_without_a_mask_there_fails_with_the_reason(tmp_path: Path) -> None:

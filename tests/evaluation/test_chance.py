@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from chancy import drawn
 from fakes import Toys
@@ -117,6 +119,20 @@ def test_torch_is_not_loaded_to_be_seeded() -> None:
     code = "import sys; from harness.evaluation import chance; chance.seed(1); print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "False"
+
+
+def test_after_a_block_that_is_kept_the_generators_go_on_as_if_it_had_not_been() -> None:
+    def numbers() -> tuple[float, ...]:
+        return random.random(), np.random.random(), torch.rand(1).item()
+
+    chance.seed(1)
+    wanted = [numbers(), numbers()]
+    chance.seed(1)
+    first = numbers()
+    with chance.kept():
+        chance.seed(2)
+        assert numbers() not in wanted
+    assert [first, numbers()] == wanted
 
 
 @pytest.mark.parametrize("values", [(0, "encode", "a"), (2**63, "ä")])
