@@ -644,6 +644,7 @@ WHOLE = "wanted whole numbers, x from 0 to 47 and y from 0 to 31, and positive T
         (lambda at: (Click(48, 5),), f"clicked at (48, 5); {WHOLE}"),
         (lambda at: (Click(2, 32),), f"clicked at (2, 32); {WHOLE}"),
         (lambda at: (Click(2, -1),), f"clicked at (2, -1); {WHOLE}"),
+        (lambda at: (Click(-1, 5),), f"clicked at (-1, 5); {WHOLE}"),
         (lambda at: (Click("2", 5),), f"clicked at ('2', 5); {WHOLE}"),
         (lambda at: (Click(True, 5),), f"clicked at (True, 5); {WHOLE}"),
         (lambda at: (Click(2, None),), f"clicked at (2, None); {WHOLE}"),
@@ -660,13 +661,15 @@ def test_what_a_click_rule_does_wrong_on_one_instance_is_its_failed_row(
     assert told.startswith(f"clicks: odd:clicks {reason}") and one_place(told)
 
 
-@pytest.mark.parametrize("kind", [int, np.int8, np.int64, np.uint16])
-def test_whole_numbers_of_numpy_are_clicks(kind: Any, odd: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(odd, "CLICKS", lambda at: (Click(kind(2), kind(5), np.bool_(True)),))
+@pytest.mark.parametrize(("kind", "x", "y"), [(int, 2, 5), (np.int8, 0, 0), (np.int64, 47, 31), (np.uint16, 0, 31)])
+def test_whole_numbers_of_numpy_are_clicks(
+    kind: Any, x: int, y: int, odd: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(odd, "CLICKS", lambda at: (Click(kind(x), kind(y), np.bool_(True)),))
     records = evaluated(Discs(), Boxes(), rule="odd:clicks")
     check_accounted(records, set())
     clicks = {click for one in records for click in one.clicks}
-    assert clicks == {Click(2, 5)} and {type(value) for one in clicks for value in vars(one).values()} == {int, bool}
+    assert clicks == {Click(x, y)} and {type(value) for one in clicks for value in vars(one).values()} == {int, bool}
 
 
 def test_pairs_that_a_click_rule_cannot_tell_fail_their_image(odd: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
