@@ -661,6 +661,12 @@ def test_what_a_click_rule_does_wrong_on_one_instance_is_its_failed_row(
     assert told.startswith(f"clicks: odd:clicks {reason}") and one_place(told)
 
 
+def test_rows_name_all_options_of_the_click_rule_in_one_order() -> None:
+    wanted = '{"band": 40, "margin": 2.0, "negatives": 1, "negatives_by": 3, "positives": 1, "step": 3.0}'
+    for options in ({"step": 3.0, "margin": 2.0}, {"margin": 2.0, "step": 3.0}):
+        assert Protocol("r", 0, Clicks(strategy="xu/v1", options=options), Text(), ("iou",)).click_options == wanted
+
+
 @pytest.mark.parametrize(("kind", "x", "y"), [(int, 2, 5), (np.int8, 0, 0), (np.int64, 47, 31), (np.uint16, 0, 31)])
 def test_whole_numbers_of_numpy_are_clicks(
     kind: Any, x: int, y: int, odd: ModuleType, monkeypatch: pytest.MonkeyPatch
