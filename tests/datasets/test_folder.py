@@ -599,9 +599,9 @@ def test_a_lone_instance_may_be_named_or_not_but_once(tmp_path: Path) -> None:
 
 
 def test_the_registry_builds_it_from_a_config(tmp_path: Path) -> None:
-    params = {"root": str(_write(tmp_path, {"a.png": _box()})), "masks": "index", "ignore": 3}
+    params = {"root": str(_write(tmp_path, {"a.png": _box()})), "masks": "index", "ignore": 1}
     folder = parameters.build("datasets", "folder", parameters.resolve("datasets", "folder", params))
-    assert isinstance(folder, Folder) and folder.name == "folder" and folder.ignore == 3
+    assert isinstance(folder, Folder) and folder.name == "folder" and folder.ignore == 1
     with pytest.raises(UserError, match=r"params\.masks: found 'rle'"):
         parameters.resolve("datasets", "folder", params | {"masks": "rle"})
     assert not {"folder_masks", "folder_texts"} & set(registry.names("datasets"))
