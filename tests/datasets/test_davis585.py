@@ -23,6 +23,7 @@ BOXES = {"object1": (2, 3), "object2": (6, 9)}
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Two sequences; in the first a frame with two objects and a frame with one."""
+    (tmp_path / "README.txt").touch()
     for sequence, frame, names in (
         ("bear", "00009", ("object1", "object2")),
         ("bear", "00019", ("object1",)),
@@ -35,8 +36,8 @@ def root(tmp_path: Path) -> Path:
             y, x = BOXES[name]
             for prefix, size in (("", 5), ("init_stm_", 4), ("init_sp_", 3)):
                 values = np.zeros((H, W, 3), np.uint8)
-                values[y : y + size, x : x + size] = 255
-                values[0, 0] = 128
+                values[y : y + size, x : x + size] = 0, 0, 255  # blue alone counts
+                values[0, :2] = (128, 128, 128), (255, 255, 0)
                 PIL.Image.fromarray(values).save(folder / f"{prefix}{name}_{frame}.png")
     return tmp_path
 
@@ -70,9 +71,11 @@ def test_prompts_start_from_the_masks_that_are_asked_for(root: Path, initial: st
 
 def test_an_object_that_cannot_be_read_leaves_the_others(root: Path) -> None:
     (root / "bear" / "init_sp_object2_00009.png").unlink()
-    sample = Davis585(root, "sp").load("bear/00009")
+    data = Davis585(root, "sp")
+    sample = data.load("bear/00009")
     assert [one.id for one in sample.instances] == ["bear/object1_00009"]
     assert "init_sp_object2_00009.png: no such file" in sample.broken["bear/object2_00009"]
+    assert all(path.is_file() for path in data.files("bear/00009"))
     PIL.Image.new("L", (W, H)).save(root / "bear" / "object1_00009.png")
     PIL.Image.new("L", (W, H + 1), 255).save(root / "bear" / "object2_00009.png")
     reasons = Davis585(root).load("bear/00009").broken
