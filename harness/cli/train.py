@@ -29,6 +29,7 @@ def train(
     from harness.config.recipe import load_recipe
     from harness.jobs.requirements import made_by
     from harness.running.one_training import train as execute
+    from harness.running.trainings import check_saved
 
     asked = load_recipe(places.config(recipe), set_)
     if asked.output.is_file() and not force:
@@ -41,6 +42,7 @@ def train(
             f"{asked.output}: belongs to the installed harness; a training does not overwrite it. Name a file of "
             "your own: --set checkpoint=weights/mine.safetensors"
         )
+    check_saved(str(recipe), asked)
     kept = f"Interrupted. A state is kept every {asked.save_every} steps: the same command goes on from the last one."
     with live(as_json=as_json, interrupted=kept) as shown:
         shown.begins(f"reading the data and building the network of {recipe.stem}")

@@ -74,11 +74,24 @@ def check_kept(due: Sequence[MethodEntry], run: Folder) -> None:
 
     joining.check_kept(run)
     for method in due:
-        if method.train and joining.goes_with_the_job(output := identified(method.train).output):
-            raise UserError(
-                f"{label(method)}: {output} lies in Ray's copy of the checkout, which is deleted after the job. "
-                "Train it before (`python -m harness train`), or give its recipe an absolute `checkpoint:`."
-            )
+        if method.train:
+            check_saved(label(method), identified(method.train))
+
+
+def check_saved(name: str, recipe: KnownRecipe) -> None:
+    """Refuse a network that would be saved into the copy of the checkout that Ray makes for a job.
+
+    Raises:
+        UserError: It would be, and Ray would delete it at the job's end; the message begins with `name`.
+    """
+    from harness.cluster import connect as joining
+
+    if joining.goes_with_the_job(recipe.output):
+        raise UserError(
+            f"{name}: {recipe.output} lies in Ray's copy of the checkout, which is deleted after the job. Train it "
+            "before (`python -m harness train`, outside of a job), or give its recipe an absolute `checkpoint:`, such "
+            "as /mnt/weights/mine.safetensors."
+        )
 
 
 def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = None, runs: str | None = None) -> None:

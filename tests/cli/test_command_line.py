@@ -534,6 +534,23 @@ def test_train_says_if_another_recipe_made_what_is_there(
         assert (done.value.code, told) == (0, f"{path} is there already{said}; --force trains it again.")
 
 
+def test_a_training_of_a_job_saves_no_weights_where_the_job_s_end_deletes_them(
+    here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {
+        "learner": {"name": "toy_learners:Toy"},
+        "datasets": [{"name": "scenes", "params": {"split": "train", "count": 2, "size": 32}}],
+        "steps": 1,
+        "checkpoint": "weights/lost.safetensors",
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    sent = {"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(sent))
+    said = " ".join(_one_message(here("train", tmp_path / "recipe.yaml")).split())
+    assert "recipe.yaml: " in said
+    assert "weights/lost.safetensors lies in Ray's copy of the checkout, which is deleted after the job." in said
+
+
 @pytest.mark.slow
 def test_a_training_that_diverges_says_what_to_do(here: Command, tmp_path: Path) -> None:
     tiny = {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 32}
