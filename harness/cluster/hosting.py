@@ -14,8 +14,9 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
+from harness.cluster import capacity
 from harness.cluster.capacity import Capacity
-from harness.cluster.connect import connect, readable
+from harness.cluster.connect import connect, readable, this_node
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import label
 from harness.config.run_config import RunConfig
@@ -57,10 +58,12 @@ class Host:
     """
 
     def __init__(self, named: str, asked: dict[str, float], build: Callable[..., Any], *given: Any) -> None:
-        self.named = named
+        self.named, self.asked = named, asked
         others = {kind: amount for kind, amount in asked.items() if kind not in ("CPU", "GPU")}
         options = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "resources": others, "max_restarts": -1}
         self._actor = ray.remote(**options)(Guest).remote(build, *given)
+        self.placing = self._actor.__ray_call__.remote(this_node)
+        """A call that does no work: its answer shows that the process has started."""
 
     def call(self, name: str, *given: Any) -> Future[Any]:
         """Call one of the object's functions; the future gives what the function returns or raises.
@@ -73,6 +76,10 @@ class Host:
         answer.set_running_or_notify_cancel()
         self._actor.call.remote(name, *given).future().add_done_callback(lambda done: self._tell(done, answer))
         return answer
+
+    def end(self) -> None:
+        """End its process, or give up the place that it waits for."""
+        ray.kill(self._actor)
 
     def _tell(self, done: Future[Any], answer: Future[Any]) -> None:
         try:
@@ -103,22 +110,43 @@ def hosted(
         build: Builds the object that a process hosts, from the config and a list of the one label.
 
     Raises:
-        UserError: The cluster cannot be joined, or has no room for all of them at once.
+        UserError: The cluster cannot be joined, or has no room for all of them at once, or others hold that room.
     """
     connect(address)
-    capacity = Capacity(config.workers)
+    room = Capacity(config.workers)
     held: list[dict[str, float]] = []
     for entry in entries:
-        capacity.check(entry)
-        asked = capacity.asked(entry)
-        if not capacity.holds(asked, held):
+        room.check(entry)
+        asked = room.asked(entry)
+        if not room.holds(asked, held):
             raise UserError(
                 f"cluster: '{label(entry)}' asks for {readable(asked)} beside {len(held)} other methods; the cluster "
-                f"has {readable(capacity.total)} for all of them at once. Leave some out (--method), let them share "
+                f"has {readable(room.total)} for all of them at once. Leave some out (--method), let them share "
                 "GPUs (`gpus: 0.5`) or CPUs (`cpus: 0.5`), or join a larger one."
             )
         held.append(asked)
-    return {
-        label(entry): Host(label(entry), asked, build, config, [label(entry)])
-        for entry, asked in zip(entries, held, strict=True)
-    }
+    hosts = [
+        Host(label(entry), asked, build, config, [label(entry)]) for entry, asked in zip(entries, held, strict=True)
+    ]
+    _wait_for_places(hosts, room)
+    return {host.named: host for host in hosts}
+
+
+def _wait_for_places(hosts: Sequence[Host], room: Capacity) -> None:
+    """Wait until all processes have started, as long as they start one after the other.
+
+    Raises:
+        UserError: None of those that are left starts; others hold the room, or one fits on no node beside the others.
+    """
+    waiting = {host.placing: host for host in hosts}
+    while waiting:
+        started, _ = ray.wait(list(waiting), timeout=capacity.PLACE_TIMEOUT_S)
+        if not started:
+            host = next(iter(waiting.values()))
+            for one in hosts:
+                one.end()
+            raise room.none_free(
+                f"no process for '{host.named}', which asks for {readable(host.asked)}, could be started"
+            )
+        for call in started:
+            del waiting[call]

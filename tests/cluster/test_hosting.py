@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 import tried
 from harness import Click, UserError
+from harness.cluster import capacity
 from harness.cluster.hosting import Host, HostError, hosted, stored
 from harness.config.run_config import RunConfig
 from harness.serving.api import Api
@@ -39,13 +38,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
 def there(config: RunConfig) -> Iterator[There]:
     there = There(hosted(config, chosen(config), None, desk_of), stored)
     yield there
-    for host in there.hosts.values():
-        ended(host)
-
-
-def ended(host: Any) -> None:
-    """Give back what its process holds of the Ray that other files use, too."""
-    ray.kill(host._actor)
+    for host in there.hosts.values():  # Their places are of the Ray that other files use, too.
+        host.end()  # type: ignore[attr-defined]
 
 
 def test_a_page_of_a_cluster_answers_as_that_of_one_process(config: RunConfig, there: There) -> None:
@@ -86,10 +80,21 @@ def test_what_keeps_a_method_from_loading_is_its_own_message(there: There) -> No
     host = Host("ours", ASKED, tried.unfetched)
     with pytest.raises(UserError, match=r"^'ours': no file at checkpoint=x\. Fetch it\.$"):
         host.call("facts").result(60)
-    ended(host)
+    host.end()
 
 
 def test_methods_that_do_not_fit_together_are_refused(there: There, tmp_path: Path) -> None:
     config = config_of(tmp_path, ("Marks", "Names"), workers={"cpus": (os.cpu_count() or 1) * 0.75})
     with pytest.raises(UserError, match=r"'names' asks for .* beside 1 other methods; the cluster has"):
+        hosted(config, chosen(config), None, desk_of)
+
+
+def test_a_place_that_others_hold_is_waited_for_only_a_while(
+    there: There, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "PLACE_TIMEOUT_S", 1.0)
+    config = config_of(tmp_path, ("Marks",), workers={"cpus": os.cpu_count() or 1})
+    with pytest.raises(
+        UserError, match=r"no process for 'marks', which asks for \d+ CPU.* The cluster has .*; free are"
+    ):
         hosted(config, chosen(config), None, desk_of)
