@@ -1,8 +1,9 @@
 """A worker in a process of its own, with the calls that the scheduler makes. Ray starts it, but it imports no Ray.
 
 Only names travel, so each node must find the same files as the driver, under the same paths. On a node that lacks them,
-good images would become failed rows; on a node with other files, rows would come from other weights or data. So before
-an actor works, it checks that every file the driver sees is there, and it hashes those it loads (`jobs/sameness.py`).
+good images would become failed rows; on a node with other files, rows would come from other code, weights or data. So
+before an actor works, it checks that every file the driver sees is there, and it hashes those it loads
+(`jobs/sameness.py`).
 If anything is missing or different, the run ends with a message.
 """
 
@@ -18,6 +19,7 @@ from harness.config.parts import Plugin, label
 from harness.config.wording import Text
 from harness.interrupts import tell_apart
 from harness.jobs.jobs import Shard
+from harness.jobs.sameness import check_code
 from harness.jobs.worker import Outcome, Worker
 from harness.plugins import files
 from harness.plugins.failures import DeviceLost, contained, described
@@ -58,6 +60,7 @@ class Actor:
         store: Store,
         threads: int,
         weights: Mapping[str, str] | None = None,
+        code: Mapping[str, str] | None = None,
     ) -> None:
         """Build the worker.
 
@@ -67,11 +70,13 @@ class Actor:
             store: The run's store, to which it writes.
             threads: How many threads it may use.
             weights: The hashes of the method's files when the run was planned.
+            code: The hashes of the code of all plugins that its jobs use, when the run was planned.
 
         Raises:
-            UserError: This node lacks the files or has others, or the method's constructor raises it.
+            UserError: This node lacks the files or has others, or other code, or the method's constructor raises it.
         """
         tell_apart()
+        check_code(code or {})
         check_paths("methods", method, wanted)
         self.worker = Worker(method, store, threads, weights)
         self.accepted: set[str] = set()

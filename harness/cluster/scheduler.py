@@ -87,6 +87,7 @@ class Cluster:
         self.queues: dict[str, Waiting] = {}
         self.entries: dict[str, MethodEntry] = {}
         self.weights: dict[str, Mapping[str, str] | None] = {}
+        self.code: dict[str, dict[str, str]] = {}
         self.deaths_loading: Counter[str] = Counter()
         self.loading_s: dict[str, float] = {}  # method -> how long its last actor took to load it
         self.visible: dict[str, frozenset[str]] = {}  # data set's label -> keys of its paths that are there
@@ -102,6 +103,8 @@ class Cluster:
             own = self.queues.setdefault(method_of(shard), Waiting(self.workers.samples_per_shard))
             own.shards.append(shard)
             self.entries[method_of(shard)], self.weights[method_of(shard)] = shard.method, shard.weights
+            for job in shard.jobs:
+                self.code.setdefault(method_of(shard), {}).update(job.facts.code)
         for method in self.queues:
             self.capacity.check(self.entries[method])
         try:
@@ -229,7 +232,7 @@ class Cluster:
         threads = max(1, int(slot.asked["CPU"]))
         there, weights = visible_paths("methods", entry), self.weights[slot.method]
         self.begins(f"loading {slot.method}")
-        loading = slot.actor.load.remote(entry, there, self.store, threads, weights)
+        loading = slot.actor.load.remote(entry, there, self.store, threads, weights, self.code[slot.method])
         slot.enter(Phase.LOADING, loading)
 
     def _release(self, slot: Slot) -> None:

@@ -1,8 +1,8 @@
-"""Checks that a worker loads the same weights, data set and image files that the run was planned with.
+"""Checks that a worker loads the same code, weights, data set and image files that the run was planned with.
 
-The driver hashes weights and data sets before the work and writes the hashes into the manifest. Workers read the same
-paths later, perhaps on another node: there may be other files there, and a file may be replaced at any time. Rows made
-from both would have one name. So each worker hashes the files that it loads, and a difference ends the run.
+The driver hashes code, weights and data sets before the work and writes the hashes into the manifest. Workers read the
+same paths later, perhaps on another node: there may be other files there, and a file may be replaced at any time. Rows
+made from both would have one name. So each worker hashes the files that it loads, and a difference ends the run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.parts import Plugin, fingerprint, label
-from harness.plugins import files
+from harness.plugins import code, files
 from harness.plugins.failures import contained
 from harness.plugins.interfaces import Dataset
 from harness.structures import UserError
@@ -23,6 +23,28 @@ REMEDY = (
     "The run ends here, so that rows of two versions do not get one name. Put the same files at this path on every "
     "node, do not change them during the run, and give the command again; for other files give the run another name."
 )
+
+
+def check_code(wanted: Mapping[str, str]) -> None:
+    """Import the plugins that a worker's jobs need, and compare their code with that of the driver.
+
+    In a checkout workers run a copy, but modules on PYTHONPATH, and those of an installed harness, are read whenever a
+    worker starts. This process must not have imported them long before: the files are hashed as they are now.
+
+    Args:
+        wanted: Plugin -> hash of its code, from `JobFacts.code`.
+
+    Raises:
+        UserError: The code of a plugin differs, or it cannot be imported here.
+    """
+    here = code.present(wanted)
+    for plugin, then in wanted.items():
+        if here[plugin] != then:
+            raise UserError(
+                f"the {plugin}: its code has changed since the run was planned, or this node has another copy of it. "
+                "The run ends here, so that rows of two versions do not get one name. Give the command again: it says "
+                "which rows older code made. To edit a plugin while its run works, edit a copy of it."
+            )
 
 
 @contextmanager

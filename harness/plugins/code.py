@@ -21,7 +21,7 @@ import hashlib
 import inspect
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, resolve_name
@@ -56,6 +56,23 @@ def code_of(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
         inner, value = plugin_kind(annotation), params.get(key)
         if inner and value is not None:
             found |= code_of(inner, value["name"], value["params"])
+    return found
+
+
+def present(plugins: Iterable[str]) -> dict[str, str]:
+    """The hashes of plugins' code as this process finds it now, by the names that `code_of` gives: "method sam".
+
+    All of them are imported. A plugin that has no file is "".
+
+    Raises:
+        UserError: No such plugin.
+    """
+    kinds = {kind.noun: kind.name for kind in KINDS.values()}
+    found = {}
+    # Classes first, since the module of a method or a data set may register the metrics and rules of its author.
+    for plugin in sorted(plugins, key=lambda one: not one.startswith(("method ", "data set "))):
+        noun = next(noun for noun in kinds if plugin.startswith(f"{noun} "))
+        found[plugin] = _digest(find(kinds[noun], plugin.removeprefix(f"{noun} ")))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,28 @@ def test_a_plugin_s_keyboard_interrupt_is_a_failed_row_and_ctrl_c_is_none(tmp_pa
     assert done.error.startswith("segment: RuntimeError: KeyboardInterrupt (fakes.py")
     with pytest.raises(KeyboardInterrupt), contained():
         signal.raise_signal(signal.SIGINT)
+
+
+def test_code_that_is_not_the_driver_s_makes_no_row(tmp_path: Path, importable: Callable[[str, str], Path]) -> None:
+    source = "from fakes import Steady\n\n\nclass Mine(Steady):\n    threshold = 0.5\n"
+    file = importable("edited_meanwhile", source) / "edited_meanwhile.py"
+    (tmp_path / "images").mkdir()
+    store, method = Store(tmp_path / "run"), "edited_meanwhile:Mine"
+    (shard, _) = shards(tmp_path, store, name=method)
+    code = shard.jobs[0].facts.code
+    assert f"method {method}" in code and "data set far_pictures:Pictures" in code
+    for edit in ("    # a comment\n", "    threshold = 0.7\n", ""):
+        file.write_text(source + edit)
+        if "0.7" in edit:
+            with pytest.raises(
+                UserError, match=f"^the method {method}: its code has changed since the run was planned"
+            ):
+                Actor().load(shard.method, frozenset(), store, 1, code=code)
+        else:
+            Actor().load(shard.method, frozenset(), store, 1, code=code)
+    file.unlink()  # a node without it
+    with pytest.raises(UserError, match=f"^the method {method}: its code has changed .* another copy"):
+        Actor().load(shard.method, frozenset(), store, 1, code=code)
 
 
 def test_a_folder_that_is_not_there_is_a_message(tmp_path: Path) -> None:

@@ -106,6 +106,14 @@ def test_variants_share_actors_and_encodings_and_write_the_rows_of_methods_of_th
     pd.testing.assert_frame_equal(rows(made, store), rows(apart, alone))
 
 
+def test_a_worker_that_imports_other_code_than_the_driver_s_ends_the_run(store: Store) -> None:
+    made = jobs(STEADY)
+    other = [replace(job, facts=replace(job.facts, code=job.facts.code | {"data set fakes:Toys": "0"})) for job in made]
+    with pytest.raises(UserError, match=r"^the data set fakes:Toys: its code has changed since the run was planned"):
+        ran(other, store)
+    assert store.done(made[0].facts) == set()
+
+
 def test_an_image_and_a_variant_that_kill_their_worker_fail_alone(store: Store) -> None:
     deadly = fragile("exit", 3)
     made = jobs(deadly | {"params": deadly["params"] | {"text": "one small"}, "variants": VARIANTS})
