@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field
 from harness import places
 from harness.config import recipe
 from harness.config.click_protocol import Clicks, checked_clicks
-from harness.config.parts import Model, Plugin, label, resolved
+from harness.config.parts import Gpus, Model, OtherResources, Plugin, label, resolved
 from harness.config.recipe import KnownRecipe, Recipe, identified, load_recipe
 from harness.config.wording import TextOrRule, checked_text
 from harness.plugins import class_splits
@@ -74,7 +74,7 @@ class MethodEntry(Plugin):
         saliency_differs: "refuse" ends a run that asks weights with another saliency than they were trained with;
             "footnote" runs it, and every table says so.
         uses_text: Whether it reads the text, for the tables' text column.
-        gpus: GPUs of one of its workers, in place of the run's; may be a fraction.
+        gpus: GPUs of one of its workers, in place of the run's: a share of one, or whole ones.
         cpus: Cores of one of its workers, in place of the run's.
         resources: Other resources of the cluster that one of its workers needs, by Ray's names: {"A100": 1}.
         count: The most workers of it at once.
@@ -92,9 +92,9 @@ class MethodEntry(Plugin):
     trained_on: Annotated[TrainedOn, BeforeValidator(_as_trained)] = TrainedOn()
     saliency_differs: Literal["refuse", "footnote"] = "refuse"
     uses_text: bool | None = None
-    gpus: Annotated[float, Field(ge=0)] | None = None
+    gpus: Gpus | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
-    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    resources: OtherResources = Field(default_factory=dict)
     count: Annotated[int, Field(gt=0)] | None = None
     text: TextOrRule | None = None
     clicks: Clicks | None = None

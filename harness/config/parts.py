@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from harness.plugins import parameters
 
@@ -17,6 +18,28 @@ class Model(BaseModel):
     # Frozen, since the driver, plans and workers share a config, and all must see the file's values. A change makes a
     # copy (`model_copy`).
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _share_or_whole(gpus: float) -> float:
+    if gpus > 1 and not gpus.is_integer():
+        raise PydanticCustomError("gpus", "a share of one GPU such as 0.5, or whole ones: 1, 2")
+    return gpus
+
+
+def _without_common(resources: dict[str, float]) -> dict[str, float]:
+    if resources.keys() & {"CPU", "GPU", "memory", "object_store_memory"}:
+        said = (
+            "resources besides those of every node, for Ray takes no others here; CPUs and GPUs are `cpus` and `gpus`"
+        )
+        raise PydanticCustomError("resources", said)
+    return resources
+
+
+Gpus = Annotated[float, Field(ge=0), AfterValidator(_share_or_whole)]
+"""The GPUs of one worker. Ray gives a worker a share of a single GPU, or whole ones."""
+
+OtherResources = Annotated[dict[str, Annotated[float, Field(gt=0)]], AfterValidator(_without_common)]
+"""Resources that a cluster's owner has named: name -> amount."""
 
 
 class Plugin(Model):

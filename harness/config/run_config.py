@@ -15,7 +15,7 @@ from harness import messages
 from harness.config import yaml_file
 from harness.config.click_protocol import Clicks, check_takes, checked_clicks
 from harness.config.method_entry import MethodEntry, checked_entries, read_recipes
-from harness.config.parts import Model, Plugin, label, resolved
+from harness.config.parts import Gpus, Model, Plugin, label, resolved
 from harness.config.recipe import KnownRecipe, identified
 from harness.config.wording import Text, TextOrRule, checked_text, looks_at_pictures
 from harness.plugins import parameters
@@ -39,7 +39,7 @@ class Workers(Model):
 
     executor: Literal["ray", "local"] = "ray"
     count: Annotated[int, Field(gt=0)] | None = None
-    gpus: Annotated[float, Field(ge=0)] | None = None
+    gpus: Gpus | None = None
     cpus: Annotated[float, Field(gt=0)] = 1
     samples_per_shard: Annotated[int, Field(gt=0)] | None = None
     images_per_batch: Annotated[int, Field(gt=0)] = 1

@@ -172,6 +172,13 @@ methods: [{name: click_only, params: {checkpoint: a}}]
         ({"effort": {"click_s": math.inf}}, r"effort\.click_s: found inf; wanted a finite number"),
         ({"workers": {"timeout_s": math.nan}}, r"workers\.timeout_s: found nan; wanted a finite number"),
         (_method(resources={"A100": math.inf}), r"methods\[0\]\.resources\.A100: found inf; wanted a finite number"),
+        (_method(gpus=1.5), r"methods\[0\]\.gpus: found 1\.5; wanted a share of one GPU such as 0\.5, or whole ones"),
+        ({"workers": {"gpus": 2.5}}, r"workers\.gpus: found 2\.5; wanted a share of one GPU"),
+        (
+            _method(resources={"GPU": 1}),
+            r"methods\[0\]\.resources: found .*GPU.*; wanted resources besides those",
+        ),
+        (_method(resources={"memory": 1e9}), r"methods\[0\]\.resources: found .*memory.*; wanted resources besides"),
         ({"limit": 0}, r"limit: found 0; wanted greater than 0"),
         ({"run": "a/b"}, r"run: found 'a/b'; wanted letters, digits"),
         ({"only": {"scenes": []}}, r"only\.scenes: found \[\]; wanted at least one"),
