@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError, RayError, RuntimeEnvSetupError
 
-from harness.cluster.connect import connect, readable
+from harness.cluster.actor import Actor
+from harness.cluster.connect import connect, readable, this_node
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import label
 from harness.config.run_config import RunConfig, Workers
-from harness.plugins import registry
 from harness.structures import UserError
 
 PLACE_TIMEOUT_S = 60
@@ -104,17 +106,53 @@ class Capacity:
         )
 
 
+def started(call: Any, named: str) -> Any:
+    """The answer to the first call of a process, which needs nothing but the process.
+
+    Args:
+        call: The call.
+        named: What the process is for, in messages: "'sam'".
+
+    Raises:
+        UserError: The process cannot import the harness, or its node cannot hold a copy of the checkout; the next one
+            there could not either.
+        RayError: It died, or was killed.
+    """
+    try:
+        return ray.get(call)
+    except (RayActorError, RuntimeEnvSetupError) as error:
+        said = str(error)
+        if isinstance(error, RayActorError) and "creation task" not in said:
+            raise
+        # The cause is the last line; "(pid=7, ip=10.0.0.7, ...)" or "[Node 10.0.0.7]" stand before the traceback.
+        node = re.search(r"(?:\bip=|\[Node )([^],)\s]+)", said)
+        raise UserError(
+            f"cluster: a process for {named} cannot start{f' on node {node[1]}' if node else ''}: "
+            f"{said.strip().splitlines()[-1].strip()}. Wanted Python with the packages of constraints.txt on every "
+            "node, and room for a copy of the checkout in Ray's folder there (docs/clusters.md)."
+        ) from None
+
+
 def resources(config: RunConfig, address: str | None) -> dict[str, float]:
     """The resources of the cluster, once a worker's process has answered.
 
     Raises:
-        UserError: A method's worker does not fit, or none answers.
+        UserError: A method's worker does not fit, or none answers or can start.
     """
     connect(address)
     capacity = Capacity(config.workers)
     for method in config.methods:
         capacity.check(method)
-    answer = ray.remote(num_cpus=config.workers.cpus)(registry.names).remote("methods")
-    if not ray.wait([answer], timeout=PLACE_TIMEOUT_S)[0]:
-        raise capacity.none_free("no process started")
+    actor = ray.remote(num_cpus=config.workers.cpus)(Actor).remote()
+    answer = actor.__ray_call__.remote(this_node)
+    try:
+        if not ray.wait([answer], timeout=PLACE_TIMEOUT_S)[0]:
+            raise capacity.none_free("no process started")
+        started(answer, "a worker")
+    except RayError as error:
+        raise UserError(
+            f"cluster: a process for a worker died as it started ({' '.join(str(error).split())})."
+        ) from None
+    finally:
+        ray.kill(actor)
     return capacity.total

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
 from harness.cluster import capacity
 from harness.cluster.capacity import Capacity
@@ -136,7 +137,8 @@ def _wait_for_places(hosts: Sequence[Host], room: Capacity) -> None:
     """Wait until all processes have started, as long as they start one after the other.
 
     Raises:
-        UserError: None of those that are left starts; others hold the room, or one fits on no node beside the others.
+        UserError: None of those that are left starts: others hold the room, or one fits on no node beside the others.
+            Or one cannot start.
     """
     waiting = {host.placing: host for host in hosts}
     while waiting:
@@ -149,4 +151,6 @@ def _wait_for_places(hosts: Sequence[Host], room: Capacity) -> None:
                 f"no process for '{host.named}', which asks for {readable(host.asked)}, could be started"
             )
         for call in started:
+            with suppress(RayError):  # If it died, Ray starts another one.
+                capacity.started(call, f"'{waiting[call].named}'")
             del waiting[call]

@@ -260,7 +260,7 @@ class Cluster:
 
     def _answer(self, slot: Slot, call: Any) -> Iterator[Outcome]:
         try:
-            answer = ray.get(call)
+            answer = capacity.started(call, f"'{slot.method}'") if slot.phase is Phase.PLACING else ray.get(call)
         except RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise complaint(str(error.cause), slot.node, self.home) from None

@@ -6,9 +6,10 @@ import time
 
 import pytest
 import ray
+from ray.exceptions import RuntimeEnvSetupError
 
 from harness import UserError
-from harness.cluster.capacity import PLACE_TIMEOUT_S, Capacity
+from harness.cluster.capacity import PLACE_TIMEOUT_S, Capacity, started
 from harness.cluster.scheduler import Cluster
 from harness.config.method_entry import MethodEntry
 from harness.config.run_config import Workers
@@ -23,6 +24,17 @@ def test_who_waits_in_vain_is_told_what_there_is_and_both_reasons(monkeypatch: p
     assert "no worker got its place within 60 s. The cluster has 4 CPU, 1 GPU; free are 0 CPU, 1 GPU." in said
     assert "If others hold the rest, wait for them or lower `workers`" in said
     assert "processes start too slowly there" in said and "Ray's logs" in said
+
+
+def test_a_node_that_has_no_room_for_the_checkout_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> None:
+        raise RuntimeEnvSetupError("[Node 10.0.0.7] Traceback (...):\n  File ...\nOSError: No space left on device\n")
+
+    monkeypatch.setattr(ray, "get", fails)
+    with pytest.raises(
+        UserError, match=r"for 'sam' cannot start on node 10\.0\.0\.7: OSError: No space left on device\. W"
+    ):
+        started(None, "'sam'")
 
 
 def test_whose_nodes_went_for_good_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import importlib
 import pickle
 import re
 import time
@@ -112,6 +113,22 @@ def test_a_worker_that_imports_other_code_than_the_driver_s_ends_the_run(store: 
     with pytest.raises(UserError, match=r"^the data set fakes:Toys: its code has changed since the run was planned"):
         ran(other, store)
     assert store.done(made[0].facts) == set()
+
+
+def test_a_process_that_cannot_import_what_it_needs_ends_the_run_at_once_with_the_reason(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text("class Actor:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)  # of this process, not of workers
+    lacking = importlib.import_module("only_here").Actor
+    for module in (cluster, capacity):
+        monkeypatch.setattr(module, "Actor", lacking)
+    said = r"^cluster: a process for {} cannot start on node \S+: ModuleNotFoundError: No module named 'only_here'\."
+    with pytest.raises(UserError, match=said.format("'steady'")):
+        ran(jobs(STEADY), store)
+    toys = RunConfig(run="r", datasets=(Plugin(name="fakes:Toys"),), methods=(MethodEntry(**STEADY),))
+    with pytest.raises(UserError, match=said.format("a worker")):
+        capacity.resources(toys, None)
 
 
 def test_an_image_and_a_variant_that_kill_their_worker_fail_alone(store: Store) -> None:
