@@ -88,6 +88,13 @@ class Capacity:
                 "join a larger one (--address)."
             )
 
+    def places(self, method: MethodEntry) -> int:
+        """How many actors of a method fit on the nodes at once, and its `count` and the run's allow."""
+        asked = {kind: amount for kind, amount in self.asked(method).items() if amount}
+        # An actor must fit on one node: two nodes of 3 CPUs have room for two actors of 2 CPUs, not for three.
+        fit = sum(min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in asked.items()) for node in self.nodes)
+        return min([fit, *(limit for limit in (method.count, self.workers.count) if limit)])
+
     def none_left(self, method: MethodEntry) -> UserError:
         """The error where the nodes that a method's workers fit on are gone and did not come back in time."""
         return UserError(
@@ -104,6 +111,17 @@ class Capacity:
             "If others hold the rest, wait for them or lower `workers`. If nobody does, processes start too slowly "
             "there, for example from a slow network disk: give the command again, or see Ray's logs in /tmp/ray."
         )
+
+
+def at_once(config: RunConfig, address: str | None) -> int:
+    """How many workers of a run work at once: those of the method with the fewest places, and at least one.
+
+    Raises:
+        UserError: The cluster cannot be joined.
+    """
+    connect(address)
+    capacity = Capacity(config.workers)
+    return max(1, min(capacity.places(method) for method in config.methods))
 
 
 def started(call: Any, named: str) -> Any:

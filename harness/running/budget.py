@@ -87,8 +87,7 @@ def within(
         run(_of_images(config, first).model_copy(update={"tables": ()}), watcher, address, runs)
         jobs = planned(config)
     speeds = {job.facts.key: _speed(store, job) for job in jobs}
-    # Without `workers.count` the number of workers is not known before Ray starts, so the budget is for one.
-    workers = 1 if config.workers.executor == "local" else config.workers.count or 1
+    workers = 1 if config.workers.executor == "local" else _workers(config, address)
     total = sum(_cost(one, jobs, speeds, done) for one in first)
     taken = dict.fromkeys(first)
     for one in order:
@@ -102,6 +101,12 @@ def within(
         total, taken[one] = total_s, None
     part = config if len(taken) == len(order) else _of_images(config, list(taken))
     return Affordable(part, len(taken), len(order), total / workers, workers)
+
+
+def _workers(config: RunConfig, address: str | None) -> int:
+    from harness.cluster.capacity import at_once  # Ray, which a run in one process does without
+
+    return at_once(config, address)
 
 
 def _of(order: Sequence[Asked], dataset: str) -> list[Asked]:

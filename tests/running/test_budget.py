@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import ray
 
 import harness
 from harness import UserError
 from harness.cli import terminal
 from harness.cli.budget import seconds_of
+from harness.cluster import capacity
 from harness.config.run_config import RunConfig, load_run
 from harness.jobs.plan import planned
 from harness.jobs.subset import in_order
@@ -43,7 +45,9 @@ def test_an_image_costs_itself_and_its_instances() -> None:
 
 
 @pytest.mark.slow
-def test_the_first_images_are_measured_and_the_part_fits_and_larger_budgets_hold_it(tmp_path: Path) -> None:
+def test_the_first_images_are_measured_and_the_part_fits_and_larger_budgets_hold_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, watcher = config_in(tmp_path), Quiet()
     order = [one.sample_id for one in in_order(config)]
     part = within(config, 1.5, watcher, runs=str(tmp_path))
@@ -65,6 +69,16 @@ def test_the_first_images_are_measured_and_the_part_fits_and_larger_budgets_hold
     assert set(more.config.only["known"]) >= set(again.config.only["known"])
     whole = within(config, 3600, watcher, runs=str(tmp_path))
     assert whole.config == config and (whole.images, whole.of) == (40, 40)
+
+    # On a cluster it is the time of all workers that fit there, whatever `count` asks for: 3 + 1, not 2 + 1 or 8.
+    nodes = [{"Alive": alive, "Resources": {"CPU": cpus}} for alive, cpus in ((True, 3.5), (True, 1.0), (False, 9.0))]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(capacity, "connect", lambda _: None)
+    for count, workers in ((None, 4), (8, 4), (2, 2)):
+        own = config.workers.model_copy(update={"executor": "ray", "count": count})
+        shared = within(config.model_copy(update={"workers": own}), 1.5, watcher, runs=str(tmp_path))
+        assert (shared.workers, shared.images > again.images) == (workers, True)
+        assert shared.seconds <= 1.5 and shared.seconds * workers >= (shared.images - PROBE) * IMAGE_S
 
 
 @pytest.mark.slow
