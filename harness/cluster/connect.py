@@ -75,9 +75,9 @@ def connect(address: str | None) -> None:
     """
     if ray.is_initialized():
         return
-    # Older versions of Ray hide the GPUs from a process that asks for none, and warn that this will change. "0" chooses
-    # the new behaviour and silences the warning.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # A job's environment may set the same variables. Ours come from its values, which this process has, too; without
+    # this Ray refuses to join.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     where, named = _address(address), f"--address {address}" if address else f"RAY_ADDRESS={_address(address)}"
     # Ray's web page costs a laptop seconds at every start.
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
@@ -149,17 +149,19 @@ def _own_sigterm() -> Iterator[None]:
 
 
 def _runtime_env() -> dict[str, Any]:
-    """The environment of the workers; empty where `ray job submit` has sent the checkout already.
+    """The environment of the workers; the checkout is left out where `ray job submit` has sent it already.
 
     A checkout is copied to every node. An installed harness must be installed on every node; for it, Ray itself lets
     workers import from the driver's current folder.
     """
+    # Otherwise a worker that asks for no GPU would see all of its node, and take the first with `device: auto`.
+    variables = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
     if "working_dir" in _sent_with_job():
-        return {}
+        return {"env_vars": variables}
     # Workers run in another folder than the driver, so relative paths would lead elsewhere: each worker would make its
     # own index of the data, and would not find the entries of PYTHONPATH. So both become absolute here.
     index = Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
-    variables = {"HARNESS_INDEX": str(places.ROOT / index)}
+    variables["HARNESS_INDEX"] = str(places.ROOT / index)
     if most := os.environ.get("HARNESS_MAX_MEGAPIXELS"):  # harness/images/opening.py
         variables["HARNESS_MAX_MEGAPIXELS"] = most
     entries = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]

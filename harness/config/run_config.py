@@ -29,7 +29,7 @@ class Workers(Model):
     Attributes:
         executor: "ray": actors, on this machine or a cluster; "local": this process alone.
         count: Actors at once; by default one for each GPU, or one for each core without GPUs.
-        gpus: GPUs of one actor; None takes one if the cluster has any.
+        gpus: GPUs of one actor, which sees no others; None takes one if the cluster has any.
         cpus: Cores of one actor, and as many threads of torch.
         samples_per_shard: The most images in one unit of work; by default as many as take ten seconds.
         images_per_batch: Images encoded at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import ray
 from ray._private import services
 from ray.exceptions import AuthenticationError
+from ray.runtime_env.runtime_env import _merge_runtime_env
 
 import ray_heads
 from harness import UserError, places
@@ -110,12 +112,16 @@ def test_workers_run_a_copy_of_the_checkout(asked: dict[str, Any], monkeypatch: 
     joining.connect(None)
     sent = asked["runtime_env"]
     assert sent["working_dir"] == str(places.ROOT) and "HARNESS_INDEX" in sent["env_vars"]
-    job(monkeypatch, env_vars={"A": "b"})
+    job(monkeypatch, env_vars={"A": "b", "HARNESS_INDEX": "/mnt/index"})  # and no copy
+    monkeypatch.setenv("HARNESS_INDEX", "/mnt/index")
     joining.connect(None)
-    assert asked["runtime_env"] == sent
+    assert asked["runtime_env"] == sent | {"env_vars": sent["env_vars"] | {"HARNESS_INDEX": "/mnt/index"}}
+    given = json.loads(os.environ["RAY_JOB_CONFIG_JSON_ENV_VAR"])["runtime_env"]
+    merged = _merge_runtime_env(given, asked["runtime_env"], os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] == "1")
+    assert merged is not None and merged["env_vars"]["A"] == "b"  # None is a conflict, for which Ray does not start
     job(monkeypatch, working_dir="gcs://_ray_pkg_1.zip")
     joining.connect(None)
-    assert asked["runtime_env"] == {}
+    assert asked["runtime_env"] == {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}}
 
 
 def test_workers_find_what_the_driver_finds(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +130,7 @@ def test_workers_find_what_the_driver_finds(asked: dict[str, Any], monkeypatch: 
     monkeypatch.setenv("HARNESS_MAX_MEGAPIXELS", "400")
     joining.connect(None)
     told = asked["runtime_env"]["env_vars"]
-    assert told.pop("HARNESS_MAX_MEGAPIXELS") == "400"
+    assert told.pop("HARNESS_MAX_MEGAPIXELS") == "400" and told.pop("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") == "1"
     assert told == {"PYTHONPATH": f"{Path.cwd()}/plugins:/mnt/more", "HARNESS_INDEX": str(places.ROOT / "listings")}
     monkeypatch.delenv("PYTHONPATH")
     joining.connect(None)

@@ -34,7 +34,7 @@ from fakes import Sleepy
 class Placed(Sleepy):
     def __init__(self, seconds=0.2):
         super().__init__(seconds)
-        self.device = "cpu beside GPUs " + os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        self.device = "cpu beside GPUs " + os.environ.get("CUDA_VISIBLE_DEVICES", "all")
 '''
 
 
@@ -60,7 +60,7 @@ def placed(made: list[Job], store: Store) -> dict[str, set[str]]:
 
 
 def test_shares_of_gpus_and_several_stand_side_by_side_and_follow_each_other(nodes: RayCluster, tmp_path: Path) -> None:
-    made, store = jobs(16, shared=0.5, whole=1, both=2), Store(tmp_path / "run")
+    made, store = jobs(16, shared=0.5, whole=1, both=2, none=0), Store(tmp_path / "run")
     running = Cluster(Workers(cpus=0.25, samples_per_shard=2), store, nodes.address)
     seen: list[dict[str, Any]] = []
     for _ in running.run(remaining(made, store, 2)):
@@ -68,7 +68,7 @@ def test_shares_of_gpus_and_several_stand_side_by_side_and_follow_each_other(nod
         assert sum(gpus for _, gpus in held) <= 2
         seen.append({"methods": {method for method, _ in held}, "shared": held.count(("shared", 0.5))})
     given = placed(made, store)
-    assert given["both"] == {"0,1"}
+    assert given["both"] == {"0,1"} and given["none"] == {""}
     assert given["shared"] <= {"0", "1"} and given["whole"] <= {"0", "1"}
     assert any(len(one["methods"]) > 1 for one in seen)  # at once, while there is room
     assert any(one["methods"] == {"both"} for one in seen)  # in the place of those that were done
