@@ -17,7 +17,7 @@ from typing import Any
 
 import ray
 from ray._private import utils
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RuntimeEnvSetupError
 
 from harness import places
 from harness.cluster import head, own_folder
@@ -109,6 +109,12 @@ def _not_joined(error: Exception, named: str | None) -> UserError:
         return UserError(
             f"cluster: found another version of Python or Ray at {named}: {told} Wanted the same versions "
             "everywhere, which Ray requires (docs/clusters.md)."
+        )
+    if isinstance(error, RuntimeEnvSetupError):  # Most often more than the 512 MiB that Ray takes.
+        return UserError(
+            f"cluster: the checkout cannot be copied to the workers: {told} Move large files of your own out of "
+            f"{places.ROOT}, or to its data/, weights/ or runs/, which are left out of the copy; or name them in a "
+            ".rayignore there."
         )
     if named:
         return UserError(f"cluster: the Ray cluster at {named} cannot be joined ({told}). {head.remedy(named)}")

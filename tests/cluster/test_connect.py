@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import ray
 from ray._private import services
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RuntimeEnvSetupError
 from ray.runtime_env.runtime_env import _merge_runtime_env
 
 import ray_heads
@@ -82,6 +82,21 @@ def test_what_keeps_ray_from_starting_here_is_no_missing_cluster(
     with pytest.raises(UserError, match=rf"^cluster: {says}"):
         joining.connect(None)
     assert not asked
+
+
+@pytest.mark.parametrize("address", [None, "10.0.0.1:6379"])
+def test_a_checkout_that_is_too_large_to_copy_is_no_missing_cluster(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    def fails(**_: Any) -> None:
+        raise RuntimeEnvSetupError("Failed to upload: Package size (568.12MiB) exceeds the maximum size of 512.00MiB.")
+
+    monkeypatch.setattr(ray, "init", fails)
+    monkeypatch.setattr(joining.head, "check", lambda *_: None)
+    with pytest.raises(
+        UserError, match=r"^cluster: the checkout cannot .*568\.12MiB.* Move large files .* \.rayignore"
+    ):
+        joining.connect(address)
 
 
 def test_another_python_behind_ray_s_client_is_told(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
