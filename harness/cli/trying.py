@@ -75,9 +75,10 @@ def _there(config: RunConfig, labels: list[str], address: str | None) -> There:
     from harness.cluster.hosting import hosted, stored
     from harness.serving.asking import There
     from harness.trying.desk import desk_of
-    from harness.trying.methods import chosen
+    from harness.trying.methods import chosen, for_workers
 
-    return There(hosted(config, chosen(config, labels), address, desk_of), stored)
+    loaded_there = for_workers(config, labels)
+    return There(hosted(loaded_there, chosen(loaded_there, labels), address, desk_of), stored)
 
 
 def _here(config: RunConfig, labels: list[str]) -> Here:

@@ -79,6 +79,20 @@ def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = 
     ]
 
 
+def for_workers(config: RunConfig, labels: Sequence[str] = ()) -> RunConfig:
+    """The config from which another process loads methods that are trained: without their recipes.
+
+    A recipe's checkpoint counts from the checkout, of which workers have a copy without weights/; the path among a
+    method's parameters is absolute.
+
+    Raises:
+        UserError: A label is unknown, or its method is not trained yet.
+    """
+    _check_trained(config, chosen(config, labels))
+    methods = tuple(entry.model_copy(update={"train": None}) for entry in config.methods)
+    return config.model_copy(update={"methods": methods})
+
+
 def method(config: str | Path, label: str | None = None) -> Method:
     """Load one method of a config with its weights, for `harness.predict` or `harness.evaluate`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from harness.plugins import parameters
 from harness.plugins.interfaces import Method
 from harness.structures import Record
 from harness.trying import Answer, Loaded, Session, load_methods
+from harness.trying.methods import for_workers
 from harness.trying.outputs import candidate_said, coco_results, write
 from harness.trying.session import clicks_on, own_picture
 
@@ -336,6 +338,24 @@ def test_what_is_not_trained_yet_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'click_only': not trained yet"):
         load_methods(load_run(tmp_path / "a.yaml"))
     assert load_methods(load_run(tmp_path / "a.yaml"), ["Text+Click"])
+    with pytest.raises(UserError, match="'click_only': not trained yet"):
+        for_workers(load_run(tmp_path / "a.yaml"))
+
+
+def test_a_worker_loads_what_was_trained_into_the_driver_s_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {"seed": 7, "checkpoint": "weights/mine.safetensors"}
+    raw = yaml.safe_load(places.config(Path("quickstart")).read_text())
+    raw["methods"] = [{"name": "click_only", "train": {"recipe": "configs/scenes_click_only.yaml", "set": mine}}]
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(raw))
+    (tmp_path / "weights").mkdir()
+    shutil.copy(places.shipped("methods/weights/scenes_click_only.safetensors"), tmp_path / mine["checkpoint"])
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    sent = for_workers(load_run(tmp_path / "a.yaml"))
+    monkeypatch.setattr(places, "ROOT", tmp_path / "copy")  # of the checkout, without weights/
+    (loaded,) = load_methods(sent, ["click_only"])
+    assert loaded.label == "click_only"
 
 
 def rows(loaded: Loaded, count: int, clicks: Clicks) -> list[Record]:
