@@ -45,6 +45,14 @@ def test_the_entrypoint_is_a_run_of_this_checkout() -> None:
     assert f"WORKDIR {yaml.safe_load(JOB['runtimeEnvYAML'])['working_dir']}\n" in docker
 
 
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs a checkout of git")
+def test_the_copy_for_workers_is_as_large_as_the_page_says() -> None:
+    kept = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    sent = [ROOT / name for name in kept.split("\0") if name and not name.startswith(("tests/", "docs/"))]
+    (said,) = re.findall(r"a copy of the checkout: (\d+) MB", (ROOT / "docs" / "clusters.md").read_text("utf-8"))
+    assert sum(file.stat().st_size for file in sent if file.is_file()) / 1e6 == pytest.approx(int(said), rel=0.1)
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("script", ["slurm.sbatch", "slurm_array.sbatch"])
 def test_the_batch_script_is_whole(script: str) -> None:
