@@ -1,8 +1,8 @@
 """A plugin's parameters: checked against its constructor on the driver (`resolve`), built in the worker (`build`).
 
-A relative path in a parameter annotated `Path` counts from the checkout's root. Workers have a copy of the checkout
-without data/, weights/ and runs/, so a path below these is made absolute on the driver. `HARNESS_DATA` stands for
-data/.
+A relative path in a parameter annotated `Path`, or in its default, counts from the checkout's root. Workers have a copy
+of the checkout without data/, weights/ and runs/, so a path below these is made absolute on the driver. `HARNESS_DATA`
+stands for data/.
 """
 
 from __future__ import annotations
@@ -57,7 +57,13 @@ def arguments(taker: Callable[..., Any], name: str, given: Mapping[str, Any], wh
     missing = [key for key, (_, default) in wanted.items() if default is inspect.Parameter.empty and key not in given]
     if missing:
         raise UserError(f"{where}: {name} needs {', '.join(missing)}. It takes: {', '.join(wanted)}.")
-    return {key: _resolved(_annotation(wanted, key), value, f"{where}.{key}") for key, value in given.items()}
+    # A relative path that is a default counts from the root, too; without this it would count from a worker's folder,
+    # and the file's content would not be compared.
+    paths = {
+        key: default for key, (_, default) in wanted.items() if isinstance(default, Path) and not default.is_absolute()
+    }
+    named = paths | dict(given)
+    return {key: _resolved(_annotation(wanted, key), value, f"{where}.{key}") for key, value in named.items()}
 
 
 def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:

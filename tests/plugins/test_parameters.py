@@ -207,6 +207,24 @@ def test_defaults_stay_the_plugin_s(module: str) -> None:
     assert parameters.build("methods", f"{module}:Many", {"checkpoint": "a"}).given[1:3] == (1.0, (0.9, 0.99))
 
 
+@pytest.mark.usefixtures("no_harness_data")
+def test_a_default_path_counts_from_the_root_for_workers_too() -> None:
+    class Mine:
+        def __init__(
+            self,
+            root: Path = Path("data/mine"),
+            rules: Path = Path("methods/rules.txt"),
+            beside: Path = Path(__file__),
+            cache: Path | None = None,
+        ) -> None:
+            del root, rules, beside, cache
+
+    # `beside` is the plugin's own file, which lies elsewhere in a worker's copy of the checkout.
+    told = {"root": str(places.ROOT / "data/mine"), "rules": "methods/rules.txt"}
+    assert parameters.arguments(Mine, "mine", {}, "here") == told
+    assert parameters.arguments(Mine, "mine", {"root": "/far"}, "here") == told | {"root": "/far"}
+
+
 def test_an_optional_plugin_may_be_none(module: str) -> None:
     resolved = parameters.resolve("methods", f"{module}:Many", {"checkpoint": "a", "saliency": None})
     assert resolved["saliency"] is None and parameters.build("methods", f"{module}:Many", resolved).saliency is None
