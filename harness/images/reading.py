@@ -73,8 +73,8 @@ def read_rgb(path: Path, turned: bool = False) -> Image:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: {'a folder' if path.is_dir() else 'no such file'}; wanted an image. "
-            f"Correct its path or the data set's root, or fetch it again.{_hint(path)}"
+            f"{path}: no such file; wanted an image. Correct its path or the data set's root, or fetch it again."
+            f"{_hint(path)}"
         )
     try:
         with opened(path) as image:

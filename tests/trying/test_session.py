@@ -163,7 +163,7 @@ def test_clicks_that_are_none_are_refused(points: Any, said: str) -> None:
         ({"method": None}, "harness.predict: found NoneType None; wanted a method, from harness.method"),
         ({"text": ["tie"]}, "text ['tie']: wanted the words as one str, or None."),
         ({"vocabulary": "tie"}, "vocabulary 'tie': wanted a list of names, ['tie']."),
-        ({"image": Path()}, ".: a folder; wanted an image."),
+        ({"image": Path()}, ".: no such file; wanted an image."),
     ],
 )
 def test_arguments_of_another_kind_are_one_message(changed: dict[str, Any], said: str) -> None:
