@@ -1,7 +1,7 @@
 """Two methods' answers to the same prompts, side by side.
 
-Only answers to identical prompts are compared. An instance is dropped and counted if one method failed on it or has no
-row of it, if the clicks differ, or if the ground truth differs:
+Only answers to identical prompts are compared. An instance is dropped and counted if one method failed on it at any
+click or has no row of it, or if the clicks or the ground truth differ in any draw:
 
     instance   a: click, IoU     b: click, IoU
     cup        (4, 7)  0.90      (4, 7)  0.70      compared
@@ -37,19 +37,22 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str])
         facts = dict.fromkeys(one for one in (*_ABOUT, *_TRUTH, *slices) if one in own and one not in ASKED)
         scored = own[[*ASKED, "click_index", *facts]]
         frames.append(scored.assign(score=own.get(metric, np.nan), clicks=click_keys(own["clicks"])))
-    pairs = _whole(frames[0].merge(frames[1], on=[*ASKED, "click_index"], suffixes=("", "_b")), a, b)
-    pairs = _before_own_clicks(pairs)
+    pairs = frames[0].merge(frames[1], on=[*ASKED, "click_index"], suffixes=("", "_b"))
+    pairs = _before_own_clicks(_whole(_answered(pairs, a, b), a, b))
     dropped = _lone(a, b, pairs)
-    # Each instance is counted under the first reason that holds for it, hence `~gone`: the counts add up.
     reasons = {
         "with other clicks": pairs["clicks"] != pairs["clicks_b"],
         "with another ground truth": _differs(pairs),
         f"without {metric}": pairs[["score", "score_b"]].isna().any(axis=1),
     }
+    # An instance is dropped whole, with all its draws and clicks: by those that are left it would count by
+    # fewer prompts than others. It is counted under the first reason that holds for it, so the counts add up.
+    of = pairs.groupby(INSTANCE, sort=False, observed=True).ngroup()
     gone = pd.Series(False, index=pairs.index)
     for why, differs in reasons.items():
-        dropped[why] = int((~pairs.loc[differs & ~gone, INSTANCE].duplicated()).sum())
-        gone |= differs
+        lost = of.isin(of[differs]) & ~gone
+        dropped[why] = of[lost].nunique()
+        gone |= lost
     pairs = pairs[~gone].rename(columns={"score": "a", "score_b": "b"})
     if "seen_b" in pairs:
         pairs["seen"] = seen_alike(pairs["seen"], pairs["seen_b"])
@@ -88,6 +91,12 @@ def _before_own_clicks(pairs: pd.DataFrame) -> pd.DataFrame:
     apart = pd.MultiIndex.from_frame(pairs[ASKED]).isin(pd.MultiIndex.from_frame(pairs.loc[first & other, ASKED]))
     own = pairs["click_index"].where(other & ~apart).groupby(pairs["dataset"]).transform("min")
     return pairs[own.isna() | (pairs["click_index"] < own)].reset_index(drop=True)
+
+
+def _answered(pairs: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of those instances on which neither method failed, at no click and in no draw."""
+    failed = pd.concat([own.loc[own["status"] != "ok", INSTANCE] for own in (a, b)])
+    return pairs[~pd.MultiIndex.from_frame(pairs[INSTANCE]).isin(pd.MultiIndex.from_frame(failed))]
 
 
 def _whole(pairs: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:

@@ -174,6 +174,18 @@ def test_an_instance_that_lacks_a_draw_is_dropped_and_counted() -> None:
         compare(three[(three["method"] == "a") | (three["draw"] == 0)], "a", "b")
 
 
+def test_an_instance_with_one_draw_that_cannot_be_compared_is_dropped_whole_and_counted_once() -> None:
+    one = drawn(20, {"b": 0, "a": 0.05})
+    rows = pd.concat([one.assign(draw=draw) for draw in range(3)], ignore_index=True)
+    at = {(row.instance_id, row.draw): row.Index for row in rows[rows["method"] == "a"].itertuples()}
+    rows.at[at["4", 0], "clicks"] = [{**CLICK, "x": 4}]
+    rows.loc[at["4", 1], "iou"] = np.nan
+    rows.loc[at["6", 2], "iou"] = np.nan
+    found = compare(rows, "a", "b")
+    assert {why: count for why, count in found.dropped.items() if count} == {"with other clicks": 1, "without iou": 1}
+    assert found.lines.loc[0, "n"] == one["instance_id"].nunique() - 2
+
+
 def corrective(images: int, alike: int) -> pd.DataFrame:
     """Two methods and two clicks; the second click follows the masks, which are equal on the first `alike` images."""
     lines = []
@@ -199,6 +211,16 @@ def test_instances_whose_later_clicks_are_the_same_by_chance_do_not_stand_for_al
     rows.loc[lone, "clicks"] = pd.Series([[{**CLICK, "x": 1}] * k for k in (1, 2)], index=rows.index[lone])
     found = compare(rows, "a", "b")
     assert found.clicks == (2, 2, 2) and found.lines.loc[0, "n"] == 19 and found.dropped["with other clicks"] == 1
+
+
+def test_an_instance_that_failed_at_a_later_click_is_in_no_mean_of_the_first() -> None:
+    rows = corrective(8, alike=0)
+    lost = rows["method"].eq("a") & rows["image_id"].eq("7") & rows["click_index"].eq(2)
+    rows.loc[lost, ["status", "iou", "ranking"]] = ["failed", np.nan, None]
+    found = compare(rows, "a", "b")
+    assert found.dropped["the first failed on"] == 1 and found.clicks == (1, 2, 2)
+    # 0.3 + 0.01 k of image k, and 0.2 more by a: over the images 0 to 6.
+    assert found.lines.loc[0, ["n", "a", "b"]].tolist() == pytest.approx([7, 0.53, 0.33])
 
 
 def test_ranks_are_not_told_by_the_instances_whose_clicks_are_the_same_by_chance() -> None:
