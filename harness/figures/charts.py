@@ -9,7 +9,7 @@ blank, because rows are missing, is in no chart; the chart's notes name it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from harness.statistics.costs import ms_an_instance
 from harness.statistics.final_clicks import INSTANCE, FinalClicks, over_draws
 from harness.statistics.means import Rows, by_image
 from harness.statistics.resampling import intervals_of_means
+from harness.storage.rows import MEASURED
 
 
 @dataclass(frozen=True)
@@ -180,10 +181,9 @@ def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, datase
     clicks = sorted(ok["click_index"].unique())
     if len(clicks) < 2:
         return
-    # Only instances that have a score after the last click, which `own` holds: otherwise a later point would be over
-    # fewer instances than an earlier one, most likely the easy ones, and the curve would rise for that reason alone.
-    key = [*INSTANCE, "method", "ranking"]
-    ok = ok[[*key, "click_index", metric]].merge(own[key].drop_duplicates(), on=key)
+    # Otherwise a later point would be over fewer instances than an earlier one, most likely the easy ones, and the
+    # curve would rise for that reason alone.
+    ok = _to_the_last(ok, own, ["click_index", metric])
     masks = {click: ok["click_index"] == click for click in clicks}
     answered = [(line, _measured(of_line(ok, line), masks, metric)) for line in _whole(lines)]
     series = tuple(_series(named(line), numbers, list(clicks)) for line, numbers in answered)
@@ -193,9 +193,11 @@ def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, datase
 
 
 def _by_time(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, dataset: str) -> Iterator[Chart]:
-    """Each method's mean IoU and its time for an instance; no chart if the run kept no times."""
+    """Each method's mean IoU and its time for the same instances; no chart if the run kept no times."""
     everything = {"all": pd.Series(True, own.index)}
     series = []
+    # One that failed at a later click has the times of a part of its clicks, and no IoU.
+    rows = _to_the_last(rows, own, [name for name in ("draw", "status", *MEASURED) if name in rows])
     for line in _whole(lines):
         spent, measured = ms_an_instance(of_line(rows, line)), _measured(of_line(own, line), everything, "iou")
         if np.isfinite(spent) and spent > 0:
@@ -205,6 +207,12 @@ def _by_time(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, dataset
         notes = ("Measured by the run's workers, on their machines.", *_left_out(lines))
         x = "ms per instance: all its clicks, and its share of the image's encoding"
         yield Chart(f"{BY_TIME}_{dataset}", dataset, title, "points", x, ("all",), tuple(series), notes)
+
+
+def _to_the_last(rows: pd.DataFrame, own: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Some columns of the rows at every click, of the instances in `own`: those with a score after the last click."""
+    key = [*INSTANCE, "method", "ranking"]
+    return rows[[*key, *columns]].merge(own[key].drop_duplicates(), on=key)
 
 
 def _measured(own: pd.DataFrame, masks: Mapping[Any, pd.Series[bool]], metric: str) -> pd.DataFrame:

@@ -22,7 +22,8 @@ def ms_an_instance(rows: pd.DataFrame) -> float:
     If an instance has several draws of the click, the mean over them counts.
 
     Args:
-        rows: The rows of one method and one ranking, at every click.
+        rows: The rows of one method and one ranking, at every click; without the instances that failed at a later one,
+            or these count by a part of their clicks.
     """
     ok, times = _timed(rows)
     draws = ok[INSTANCE].assign(draw=ok.get("draw", 0), ms=times["segment_ms"])

@@ -87,6 +87,9 @@ def test_iou_by_click_follows_the_same_instances(make_row: Any) -> None:
     ]
     made.append(make_row("ours", "C1", 0.9))  # Failed at its second click: no part of any mean.
     made.append(make_row("ours", "C1", None, click_index=2, clicks=[click] * 2))
+    times = {"image_id": [row["instance_id"] for row in made], "encode_ms": 30.0, "segment_ms": [2.0, 4.0] * 3}
+    by_time = named(charts(pd.DataFrame(made).assign(**times), Context("r")), "iou_by_time_toy").series[0]
+    assert (by_time.at, by_time.counts) == (30 + 2 + 4, (2,)), "C1 has the time of its first click alone"
     chart = named(charts(pd.DataFrame(made), Context("r")), "iou_by_click_toy")
     assert chart.groups == ("1", "2")
     assert chart.series[0].means == pytest.approx((0.3, 0.7))
