@@ -79,13 +79,24 @@ def _rows(line: pd.Series[Any], number: int, final: FinalClicks, context: Contex
     rows = of_line(scored(final, ["start", IN], by_draw=True), line)
     rows = rows[rows[IN].notna()]
     kinds = sorted(rows["start"].astype(str).unique())
-    for kind in ("all", *kinds) if len(kinds) > 1 else kinds:
-        own = rows if kind == "all" else rows[rows["start"].astype(str) == kind]
-        yield _row(line, own, kind, number, final, context)
+    if not kinds:
+        return
+    yield _row(line, rows, "all" if len(kinds) > 1 else kinds[0], number, int(line["failed"]), final, context)
+    lost = of_line(final.rows[final.rows["status"] != "ok"], line)
+    for kind in kinds if len(kinds) > 1 else ():
+        # A failure before there was a prompt, as on a picture that cannot be read, is of no kind.
+        own, failed = (some[some["start"].astype(str) == kind] for some in (rows, lost))
+        yield _row(line, own, kind, number, len(failed), final, context)
 
 
 def _row(
-    line: pd.Series[Any], rows: pd.DataFrame, kind: str, number: int, final: FinalClicks, context: Context
+    line: pd.Series[Any],
+    rows: pd.DataFrame,
+    kind: str,
+    number: int,
+    failed: int,
+    final: FinalClicks,
+    context: Context,
 ) -> tuple[Row, str]:
     """The line of some inputs, and a note with its intervals; no note if there is no mean."""
     values = _values(rows)
@@ -100,7 +111,7 @@ def _row(
     behind = spread(signed(low), signed(high), n) if context.intervals and whole else ""
     change = Cell(signed(means["change"]), gaps(line), n=n, spread=behind)
     names = (Cell(line["dataset"]), Cell(named(line), about(line, final, context) + failures(line, final)))
-    counts = (Cell(str(n)), Cell(str(line["failed"])))
+    counts = (Cell(str(n)), Cell(str(failed)))
     row = Row((*names, Cell(kind), Cell(str(number)), shown_in, shown_out, change, worse, *counts), kind == "all")
     told = (
         f"{line['dataset']}, {named(line)}, {kind}, {number} click{'s' * (number != 1)}: change "

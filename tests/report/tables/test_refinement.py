@@ -45,6 +45,13 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     assert any(note.startswith("toy, ritm, all, 2 clicks: change +20.00 [") for note in built.notes)
 
 
+def test_each_kind_counts_its_own_failures(rows: pd.DataFrame, make_row: Any) -> None:
+    failures = [make_row("ritm", "B4", None, start="holed"), make_row("ritm", "B6", None, start=None)]
+    built = build_table("refinement", pd.concat([rows, pd.DataFrame(failures)], ignore_index=True), Context("demo"))
+    counts = [["all", "4", "2"], ["eroded", "3", "0"], ["holed", "1", "1"]]
+    assert [[line[2], *line[8:]] for line in texts(built)] == counts * 2
+
+
 @pytest.mark.usefixtures("two_images_do")
 def test_intervals_stand_behind_the_numbers_where_asked(rows: pd.DataFrame) -> None:
     cells = build_table("refinement", rows, replace(Context("demo"), intervals=True)).body[3].cells
