@@ -15,7 +15,7 @@ CONTEXT = Context("demo", labels={"ours": MethodFacts(True), "clicks": MethodFac
 IOUS = {"clicks": {"A": (0.2, 0.6, 0.9), "B": (0.4, 0.4, 0.4)}, "ours": {"A": (0.6,), "B": (0.5,)}}
 KINDS: dict[str, dict[str, Any]] = {
     "A": {"text": "the red car", "category": "car", "gt_area_px": 100},
-    "B": {"text": "tree", "category": "tree", "gt_area_px": 5000},
+    "B": {"text": "tree", "category": "tree", "gt_area_px": 1024},
 }
 
 
@@ -61,8 +61,16 @@ def test_only_instances_of_both_are_compared(rows: pd.DataFrame) -> None:
 
 def test_a_prompt_without_words_costs_none(rows: pd.DataFrame) -> None:
     rows.loc[rows["instance_id"] == "B", ["text", "category"]] = [None, ""]  # a picture's object without class or words
-    (line, *_) = texts(build_table("effort", rows, CONTEXT))
-    assert line[:5] == ["ours", "all", "1.5", "1", "2.8"]  # (3 + 0) / 2 words; 2 + 1.5 * 0.5 seconds
+    (line, *others) = texts(build_table("effort", rows, CONTEXT))
+    assert line == ["ours", "all", "1.5", "1", "2.8", "55.00", "2", "3"]  # (3 + 0) / 2 words; 2 + 1.5 * 0.5 seconds
+    assert [line[1] for line in others] == ["small", "medium", "car", "all", "all", "all"], "no class is no part"
+
+
+def test_clicks_are_saved_against_those_of_the_same_data_set(rows: pd.DataFrame) -> None:
+    easy = rows.assign(dataset="zoo", iou=rows["iou"].where(rows["method"] == "ours", 0.95))
+    built = build_table("effort", pd.concat([rows, easy], ignore_index=True), CONTEXT)
+    assert [line[-1] for line in texts(built) if line[0] == "ours"] == ["3", "2", "> 3", "2", "> 3", *"11111"]
+    assert [number for number, row in enumerate(built.body) if row.starts_section] == [0, 8]
 
 
 def test_by_text_alone_costs_its_words(rows: pd.DataFrame) -> None:
