@@ -45,6 +45,18 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     assert any(note.startswith("toy, ritm, all, 2 clicks: change +20.00 [") for note in built.notes)
 
 
+@pytest.mark.usefixtures("two_images_do")
+def test_an_instance_counts_by_the_mean_over_its_draws(make_row: Any) -> None:
+    draws = {"A1": ((0.5, 0.4), (0.7, 0.9)), "B1": ((0.4, 0.8), (0.6, 0.8))}
+    made = [
+        make_row("ritm", name, after, start="box", start_iou=before, draw=draw)
+        for name, ious in draws.items()
+        for draw, (before, after) in enumerate(ious)
+    ]
+    (line,) = texts(build_table("refinement", pd.DataFrame(made), Context("demo")))
+    assert line[4:] == ["55.00", "72.50", "+17.50", "25.00", "2", "0"]  # One draw of A1 became worse.
+
+
 def test_each_kind_counts_its_own_failures(rows: pd.DataFrame, make_row: Any) -> None:
     failures = [make_row("ritm", "B4", None, start="holed"), make_row("ritm", "B6", None, start=None)]
     built = build_table("refinement", pd.concat([rows, pd.DataFrame(failures)], ignore_index=True), Context("demo"))
@@ -69,7 +81,7 @@ def test_one_kind_has_one_line(rows: pd.DataFrame) -> None:
 def test_missing_rows_leave_no_mean(rows: pd.DataFrame) -> None:
     gone = (rows["method"] == "ritm") & (rows["instance_id"] == "A1")
     built = build_table("refinement", rows[~gone], Context("demo"))
-    assert {line[5] for line in texts(built)} == {"–"}
+    assert {(line[5], line[8]) for line in texts(built)} == {("–", "0")}
     assert not any("change" in note for note in built.notes[:-1])
 
 
@@ -78,3 +90,9 @@ def test_a_run_that_begins_with_nothing_says_so(rows: pd.DataFrame, drop: bool) 
     other = rows[rows["method"] == "other"]
     built = build_table("refinement", other.drop(columns=["start", "start_iou"]) if drop else other, Context("demo"))
     assert built.body == () and built.notes == ("No prompt of this run began with a box or a mask.",)
+
+
+def test_a_method_that_failed_wherever_it_began_with_something_has_no_line(rows: pd.DataFrame, make_row: Any) -> None:
+    failed = make_row("other", "B4", None, start="box", start_iou=0.5)
+    built = build_table("refinement", pd.concat([rows, pd.DataFrame([failed])], ignore_index=True), Context("demo"))
+    assert {line[1] for line in texts(built)} == {"ritm"}
