@@ -113,6 +113,16 @@ def test_colours_are_davis_own(tmp_path: Path) -> None:
         read_grey(path)
 
 
+def test_ten_objects_and_black_are_no_soft_edge(tmp_path: Path) -> None:
+    for greys in (11, 12):
+        path = _save(tmp_path / f"{greys}.png", PIL.Image.fromarray(np.arange(greys, dtype=np.uint8)[None] * 20))
+        if greys == 11:
+            np.testing.assert_array_equal(read_grey(path), [range(0, 220, 20)])
+        else:
+            with pytest.raises(ValueError, match="found 12 greys; wanted 11 at most"):
+                read_grey(path)
+
+
 def test_several_pages_are_refused(tmp_path: Path) -> None:
     WHITE.save(tmp_path / "a.tif", save_all=True, append_images=[WHITE])
     with pytest.raises(ValueError, match="found 2 pages; wanted one image per file"):

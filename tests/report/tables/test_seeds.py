@@ -48,10 +48,24 @@ def test_pairs_are_of_one_seed(seeded: pd.DataFrame) -> None:
     assert [cell.text for cell in gain.cells[2:4]] == ["0", "+20.00"]
 
 
+def test_one_seed_has_no_spread(seeded: pd.DataFrame) -> None:
+    built = build_table("seeds", seeded[seeded["method"].isin(["ours, seed 0", "click, seed 0"])], CONTEXT)
+    assert [[cell.text for cell in row.cells[:4]] for row in built.body] == [
+        ["toy", "ours", "0", "70.00"],
+        ["toy", "click", "0", "50.00"],
+        ["toy", "ours over click", "0", "+20.00"],
+    ]
+    assert any(note.startswith("toy, ours, seed 0: n = 4, ") for note in built.notes)
+    assert [row.starts_section for row in built.body] == [True, False, False]
+    apart = build_table("seeds", seeded[seeded["method"].isin(["ours, seed 0", "click, seed 1"])], CONTEXT)
+    assert [row.cells[1].text for row in apart.body] == ["ours", "click"], "no seed is in both"
+
+
 def test_a_seed_that_is_not_whole_is_left_out(seeded: pd.DataFrame) -> None:
     part = seeded[(seeded["method"] != "ours, seed 2") | (seeded["instance_id"] != "A1")]
     built = build_table("seeds", part, CONTEXT)
-    assert built.body[0].cells[2].text == "0, 1"
+    # Of 70 and 72 the standard deviation is the root of (1 + 1) / (2 - 1).
+    assert [cell.text for cell in built.body[0].cells[2:4]] == ["0, 1", "71.00 ± 1.41"]
     assert built.notes[0] == (
         "toy, ours, seed 2: left out. 1 of 4 instances have no row; a mean over the others is not shown."
     )
