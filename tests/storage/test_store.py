@@ -25,7 +25,18 @@ from harness.storage.folder import Folder, write_bytes
 from harness.storage.forgetting import forget_failed, forget_given_up
 from harness.storage.manifest import JobFacts, read_samples, save_manifest
 from harness.storage.results_file import latest_rows, read_results, results_hold, write_results
-from harness.storage.rows import COLUMNS, MEASURED, ORDER, as_frame, schema, table
+from harness.storage.rows import (
+    COLUMNS,
+    MEASURED,
+    ORDER,
+    as_frame,
+    check_metric,
+    coded,
+    metrics_in,
+    repeats,
+    schema,
+    table,
+)
 from harness.storage.shards import Header, header_of, name_of, packed
 from harness.storage.store import Store, found_at, no_run, store_of
 from harness.structures import Record
@@ -152,6 +163,24 @@ def never_null() -> set[str]:
     bare = failure("a", seen=None, text=None, same_class_count=None, height=None, width=None, **unclicked)
     filled = table([bare], METRICS).to_pylist()[0]
     return {name for name, value in filled.items() if value is not None} - {"error"}
+
+
+def test_a_row_that_repeats_the_one_before_is_marked() -> None:
+    nan = float("nan")
+    made = pd.DataFrame({"text": ["a", "a", None, None, "b", "b"], "draw": [1.0, 1.0, 1.0, 1.0, nan, nan]})
+    for one in (made, coded(made, ["text"])):
+        assert repeats(one, ["text", "draw"]).tolist() == [False, True, False, True, False, True]
+        assert repeats(one, ["draw"]).tolist() == [False, True, True, True, False, True]
+        assert repeats(one[:0], ["text"]).tolist() == []
+
+
+def test_the_metrics_of_rows_are_their_numbers_and_empty_columns() -> None:
+    found = pd.DataFrame({"iou": [0.5], "lost": [None], "note": ["x"], "flag": [True], "gt_area_px": [3]})
+    assert metrics_in(found) == ["iou", "lost"]
+    check_metric(found, "iou", "here")
+    for name in ("note", "flag", "dice"):
+        with pytest.raises(UserError, match=f"here: the rows have no metric '{name}'"):
+            check_metric(found, name, "here")
 
 
 def test_rows_are_sorted_whatever_the_order_of_shards(store: Store) -> None:
