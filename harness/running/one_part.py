@@ -28,6 +28,7 @@ from harness.storage.lock import STALE_S, Lock, holder
 from harness.storage.manifest import PARTS, JobFacts, described, difference, save_manifest
 from harness.storage.parts import Part, incomplete
 from harness.storage.store import Store, store_of
+from harness.storage.verify import label_of, pairs_of
 from harness.structures import UserError
 
 WAIT_S = STALE_S + 30.0
@@ -146,7 +147,7 @@ def _agree(store: Store, config: RunConfig, jobs: Sequence[Job], part: Part, sta
         store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
         save_manifest(store.folder, store.manifest() | {PARTS: part.of})
         return
-    # Not `store.open`, which would remove files that another part is just writing, and replace the config.
+    # Not `store.open`, which would remove files that another part is just writing.
     store.check(facts)
     if wrong := _differing(manifest, jobs, part):
         raise UserError(
@@ -154,7 +155,9 @@ def _agree(store: Store, config: RunConfig, jobs: Sequence[Job], part: Part, sta
             "one set of weights and one number of parts. Correct the command, give the run another name (--set "
             "run=...), or start it once without --part, which takes the new config."
         )
-    save_manifest(store.folder, manifest | {"starts": [*manifest["starts"], start], PARTS: part.of})
+    # The config asks for the same rows, but may have other `tables:` or another `max_failures:`: the newest counts.
+    newest = {"config": config.model_dump(mode="json"), "starts": [*manifest["starts"], start], PARTS: part.of}
+    save_manifest(store.folder, manifest | newest)
 
 
 def _differing(manifest: dict[str, Any], jobs: Sequence[Job], part: Part) -> str:
@@ -168,6 +171,10 @@ def _differing(manifest: dict[str, Any], jobs: Sequence[Job], part: Part) -> str
             if (then := before.parts.get(name)) != state:
                 told = difference(name, before.about, job.facts.about) or f"{name}: {then} then, {state} now"
                 return f"{job.facts.method} on {job.facts.dataset} was made of something else ({told})"
+    asked = {(job.facts.method, job.facts.dataset) for job in jobs}
+    for method, dataset in pairs_of(manifest["config"]):
+        if (label_of(method), label_of(dataset)) not in asked:
+            return f"it also has {label_of(method)} on {label_of(dataset)}"
     if manifest["samples"] != described(samples_of(jobs)):
         return "it asks for other images"
     cut = manifest.get(PARTS, part.of)

@@ -91,6 +91,19 @@ def test_a_part_of_something_else_is_refused(tmp_path: Path, changed: dict[str, 
     assert (tmp_path / "runs/cut/manifest.json").read_bytes() == manifest
 
 
+def test_a_part_without_one_of_the_methods_is_refused(tmp_path: Path) -> None:
+    part(tmp_path, "1/2", methods=[STEADY, WIDE])
+    with pytest.raises(UserError, match="--part 2/2 does not belong .*: it also has wide on toys"):
+        part(tmp_path, "2/2")
+
+
+@pytest.mark.slow
+def test_the_last_part_makes_the_tables_of_its_own_config(tmp_path: Path) -> None:
+    part(tmp_path, "1/2", tables=["table1"])
+    done = part(tmp_path, "2/2", tables=["leaderboard"])
+    assert done.finished and [table.title for table in done.finished.tables] == ["Leaderboard (run cut)"]
+
+
 @pytest.mark.slow
 def test_a_run_is_cut_in_one_way_until_it_is_started_whole(tmp_path: Path) -> None:
     part(tmp_path, "1/2")
