@@ -31,6 +31,9 @@ from harness.structures import UserError
 if TYPE_CHECKING:
     from harness.running import one_training as training
 
+ERROR_MOST = 10_000
+"""The most characters of an error that a command gets. Linux takes at most 128 KiB; an escaped sign has 10 bytes."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -132,15 +135,17 @@ def run_commands(commands: Sequence[str], ended: Ended) -> None:
         commands: The commands, as the config has them.
         ended: The result of the run, which goes into their environment.
     """
-    # By the environment and not by arguments: an error's message may hold quotes, which a shell would interpret.
+    # By the environment and not by arguments: an error's message may hold quotes, which a shell would interpret. Signs
+    # that the locale lacks are escaped: Python would refuse to start the command, and that error would hide the run's.
     told = {
         "HARNESS_RUN": ended.run,
         "HARNESS_RUN_FOLDER": ended.folder,
         "HARNESS_EXIT_CODE": str(ended.exit_code),
-        "HARNESS_ERROR": ended.error,
+        "HARNESS_ERROR": ended.error.replace("\0", r"\0")[:ERROR_MOST],
     }
+    encoded = {key: text.encode(sys.getfilesystemencoding(), "backslashreplace") for key, text in told.items()}
     for command in commands:
         sys.stdout.flush()
-        done = subprocess.run(command, shell=True, env={**os.environ, **told}, check=False)
+        done = subprocess.run(command, shell=True, env={**os.environ, **encoded}, check=False)
         if done.returncode:
             _log.warning("on_end: found exit code %d after the command: %s", done.returncode, command)

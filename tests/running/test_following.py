@@ -120,6 +120,13 @@ def test_a_command_that_fails_is_named(caplog: pytest.LogCaptureFixture) -> None
     assert caplog.messages == ["on_end: found exit code 3 after the command: exit 3"]
 
 
+@pytest.mark.parametrize("error", ["x" * 200_000, "a\0b", "no folder \ud800", "caf\udce9", "\U0001f600" * 200_000])
+def test_commands_are_run_whatever_the_error_says(tmp_path: Path, error: str) -> None:
+    run_commands([f'printf %s "$HARNESS_ERROR" > {tmp_path / "said"}'], Ended("r", "runs/r", 2, error))
+    said = (tmp_path / "said").read_text()
+    assert said[:3] == error.replace("\0", "\\0")[:3] and len(said) <= 10_000
+
+
 def test_means_so_far_are_those_of_all_rows() -> None:
     columns = {"dataset": "d", "method": "m", "ranking": "single", "click_index": 1, "status": "ok"}
     rows = pd.DataFrame([{**columns, "iou": iou} for iou in (0.2, 0.4, 0.9)])
