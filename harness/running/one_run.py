@@ -28,7 +28,7 @@ from harness.storage.edits import redo as to_redo
 from harness.storage.forgetting import forget_edited, forget_failed, forget_given_up
 from harness.storage.labels import rename, renamed
 from harness.storage.lock import Lock
-from harness.storage.parts import at_work
+from harness.storage.parts import refuse_at_work
 from harness.storage.store import Store, store_of
 from harness.structures import UserError
 
@@ -108,7 +108,7 @@ def run(
     _check_redo(config, redo)
     store = store_of(config.run, runs)
     with Lock(store.folder) as lock:
-        _check_parts(store)
+        refuse_at_work(store.folder)
         # Training may take days, so everything that can be wrong with the evaluation is looked for before it. Only
         # after it are all weights there, whose hashes the manifest needs; so the jobs are planned (again) after it.
         if due := untrained(config):
@@ -152,15 +152,6 @@ def _opened(store: Store, config: RunConfig, jobs: Sequence[Job], retry_failed: 
     if old := old_rows(store, facts, samples_of(jobs)):
         _log.warning("%s The same command with %s computes them again.", said_of(old), to_redo(old))
     return retried
-
-
-def _check_parts(store: Store) -> None:
-    if busy := at_work(store.folder):
-        name, owner = next(iter(busy.items()))
-        raise UserError(
-            f"{store.folder}: found {len(busy)} parts of this run at work, the first {name} ({owner}); wanted none "
-            "while the whole run is started. Wait for them, stop them, or give this run another name (`run:`)."
-        )
 
 
 def _check_redo(config: RunConfig, redo: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from harness.config.run_config import RUN_NAME, RUN_NAME_SAID
 from harness.storage.lock import Lock
 from harness.storage.manifest import JobFacts, Samples, read_samples, save_manifest, save_samples
+from harness.storage.parts import refuse_at_work
 from harness.storage.results_file import write_results
 from harness.storage.shards import is_name
 from harness.storage.store import READERS, Store, no_run
@@ -37,10 +38,12 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
         How many shards were copied, and how many rows results.parquet holds then.
 
     Raises:
-        UserError: A folder holds no run, or the runs cannot be compared; the message names what differs.
+        UserError: A folder holds no run, the runs cannot be compared (the message names what differs), or parts of the
+            target are at work.
     """
     name = _name(into)
     with Lock(into.folder):
+        refuse_at_work(into.folder)  # They would lose the shards that they are writing, and the number of parts.
         into.remove_left_over()
         runs = {str(source.folder): (source, source.manifest()) for source in (into, *sources)}
         if not runs[str(into.folder)][1]:

@@ -62,6 +62,20 @@ def at_work(run: Folder) -> dict[str, Owner]:
     return {name: owner for name, owner in found.items() if owner}
 
 
+def refuse_at_work(run: Folder) -> None:
+    """Refuse to write a whole run while a process works at one of its parts.
+
+    Raises:
+        UserError: One does; the message names it.
+    """
+    if busy := at_work(run):
+        name, owner = next(iter(busy.items()))
+        raise UserError(
+            f"{run}: found {len(busy)} parts of this run at work, the first {name} ({owner}); wanted none while the "
+            "whole run is written. Wait for them, stop them, or give this run another name."
+        )
+
+
 def incomplete(store: Store, jobs: Sequence[JobFacts], samples: Samples) -> list[Part]:
     """The parts in which some images of a job have no rows; empty if the run is not cut into parts."""
     of = store.manifest().get(PARTS)

@@ -17,6 +17,7 @@ from harness.running.one_run import run
 from harness.storage.folder import Folder
 from harness.storage.lock import Lock
 from harness.storage.merge import merged
+from harness.storage.parts import Part
 from harness.storage.rows import MEASURED
 from harness.storage.store import Store
 from harness.storage.verify import verified
@@ -91,6 +92,18 @@ def test_one_run_may_be_added_to_another_and_twice_is_once(ran: Ran, tmp_path: P
     assert merged([b], a) == (2, 72)
     assert merged([b], a) == (0, 72)
     assert lacking(a) == [] and [one["label"] for one in a.manifest()["config"]["methods"]] == ["steady", "wide"]
+
+
+def test_a_run_whose_parts_are_at_work_takes_no_others(ran: Ran, tmp_path: Path) -> None:
+    a, b = ran("a"), ran("b", methods=[WIDE])
+    before, writing = a.folder.read("manifest.json"), f".half.parquet.{'0' * 32}"
+    shards = a.folder / "shards" / (a.folder / "shards").folders()[0]
+    shards.write(writing, b"")
+    with Lock(Part(1, 2).folder(a.folder)):
+        with pytest.raises(UserError, match="found 1 parts of this run at work, the first 1-of-2"):
+            merged([b], a)
+        merged([a], b)  # What is there is copied; the parts lose nothing.
+    assert a.folder.read("manifest.json") == before and writing in shards.files()
 
 
 @pytest.mark.slow
