@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from harness import UserError
 from harness.config.run_config import RunConfig, load_run
 from harness.plugins.interfaces import Ended
 from harness.running.following import Following, run_commands, told_of_the_end
+from harness.running.loggers.tensorboard import TensorBoard
 from harness.running.means_so_far import MeansSoFar
 from harness.running.one_run import run
 from harness.storage.results_file import read_results
@@ -166,6 +170,33 @@ def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
     assert [step for step, _ in iou] == [4, 8, 12]
     assert iou[-1][1] == pytest.approx(own.mean(), abs=1e-6)
     assert any("exit code 0" in str(value.tensor.string_val) for _, value in values if value.tag.startswith("ended"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full, as Linux has one")
+def test_tensorboard_on_a_full_disk_does_not_hold_up_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    curves, now = tmp_path / "curves" / "told", int(time.time())
+    curves.mkdir(parents=True)
+    for second in range(now, now + 60):
+        (curves / f"events.out.tfevents.{second}.{socket.gethostname()}.{os.getpid()}").symlink_to("/dev/full")
+    logger = {"name": "tensorboard", "params": {"folder": str(tmp_path / "curves")}}
+    _, store = followed(tmp_path, [logger], clicks={"strategy": "ritm/v1", "max_clicks": 5})
+    (said,) = [line for line in caplog.messages if "is switched off" in line]
+    assert "tensorboard failed in on_rows" in said and "No space left on device" in said
+    kept = read_results(store)
+    assert kept is not None and len(kept) == 6 * 2 * 3 * 5
+
+
+def test_two_parts_of_a_run_that_start_in_one_second_have_a_file_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"run": "r", "dataset": "d", "method": "m", "ranking": "single", "click_index": 1, "status": "ok"}
+    for part in (1, 2):
+        monkeypatch.setattr(os, "getpid", lambda part=part: part)
+        monkeypatch.setattr(time, "time", lambda: 1796069321.5)
+        TensorBoard(tmp_path).on_rows(pd.DataFrame([columns | {"iou": 0.2 * part}]))
+    found = [round(value.simple_value, 6) for one in events(tmp_path / "r") for value in one.summary.value]
+    assert len([*(tmp_path / "r").glob("events.*")]) == 2 and sorted(found) == [0.2, 0.4]
 
 
 def test_mlflow_gets_the_curves_and_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
