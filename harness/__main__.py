@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,12 +21,34 @@ def main() -> NoReturn:
     if said := unfit():
         sys.stderr.write(f"error {said}\n")
         sys.exit(2)
+    _name_files_in_utf8()
+    _have_streams()
     here = str(Path.cwd())
     if here not in sys.path:  # `python -m` puts it there, so that plugins in it are found; `harness` does not.
         sys.path.insert(0, here)
     from harness.cli import main as run_command
 
     run_command()
+
+
+def _name_files_in_utf8() -> None:
+    """Start again in Python's UTF-8 mode in a locale of another encoding; the terminal keeps its encoding.
+
+    Python names files in the locale's encoding, pyarrow always in UTF-8. In Latin-1 one would write the shards of a
+    method "Größe" to a folder that the other does not find; in ASCII such a folder could not be made at all.
+    """
+    # `utf8_mode` ends the loop, and `ignore_environment` (python -I) would not heed the variable.
+    if sys.getfilesystemencoding() == "utf-8" or sys.flags.utf8_mode or sys.flags.ignore_environment:
+        return
+    said = {"PYTHONUTF8": "1", "PYTHONIOENCODING": getattr(sys.stdout, "encoding", "utf-8")}
+    os.execve(sys.executable, sys.orig_argv, os.environ | said)
+
+
+def _have_streams() -> None:
+    """Replace an output that the shell closed (`>&-`), for which Python has None, by one that keeps nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123
 
 
 def unfit() -> str:

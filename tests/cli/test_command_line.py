@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -605,6 +606,29 @@ def test_an_interrupted_training_says_what_is_kept_and_then_where_it_went_on(
     assert done.returncode == 0, done.stderr
     (*_, last) = _events(done.stdout, "training")
     assert last["step"] == 30 and last["since"] in range(4, 30, 4)
+
+
+@pytest.mark.slow
+def test_a_locale_without_utf8_loses_no_rows_of_a_name_that_it_lacks(tmp_path: Path) -> None:
+    """Python would name files in the locale's encoding, and pyarrow look for them in UTF-8."""
+    path = written(tmp_path / "a.yaml", methods=[{"name": "fakes:Steady", "label": "Größe"}])
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "harness", "run", str(path), "--runs", str(tmp_path)]
+    env = os.environ | ascii_only | {"PYTHONPATH": str(Path(__file__).parents[1] / "toys")}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert rb"Gr\xf6\xdfe on toys: 6 of 6 images" in done.stderr  # The terminal's encoding stays.
+    assert pq.read_table(tmp_path / "a" / "results.parquet").num_rows == 6 * 2 * 3
+
+
+@pytest.mark.slow
+def test_a_run_goes_its_way_where_the_shell_closed_its_output(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.yaml", tables=["leaderboard"])
+    command = shlex.join([sys.executable, "-m", "harness", "run", str(path), "--runs", str(tmp_path)])
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "toys")}
+    done = subprocess.run(f"{command} >&-", shell=True, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert "Leaderboard" in (tmp_path / "a" / "report.md").read_text()
 
 
 def test_a_python_without_the_packages_is_one_line() -> None:
