@@ -143,9 +143,10 @@ def run_commands(commands: Sequence[str], ended: Ended) -> None:
         "HARNESS_EXIT_CODE": str(ended.exit_code),
         "HARNESS_ERROR": ended.error.replace("\0", r"\0")[:ERROR_MOST],
     }
-    encoded = {key: text.encode(sys.getfilesystemencoding(), "backslashreplace") for key, text in told.items()}
+    env: dict[str, str | bytes] = dict(os.environ)
+    env |= {key: text.encode(sys.getfilesystemencoding(), "backslashreplace") for key, text in told.items()}
     for command in commands:
         sys.stdout.flush()
-        done = subprocess.run(command, shell=True, env={**os.environ, **encoded}, check=False)
+        done = subprocess.run(command, shell=True, env=env, check=False)
         if done.returncode:
             _log.warning("on_end: found exit code %d after the command: %s", done.returncode, command)

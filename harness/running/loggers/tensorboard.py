@@ -27,7 +27,7 @@ class TensorBoard(Logger):
 
     def __init__(self, folder: Path = Path("runs/tensorboard")) -> None:
         self.folder, self.means = folder, MeansSoFar()
-        self.writer: EventsWriter | None = None
+        self.writer: Any = None
 
     def on_rows(self, rows: pd.DataFrame) -> None:
         """Add a point to the curves.
