@@ -124,6 +124,18 @@ def at_once(config: RunConfig, address: str | None) -> int:
     return max(1, min(capacity.places(method) for method in config.methods))
 
 
+class StartError(UserError):
+    """A process could not import the harness, or its node could not hold a copy of the checkout.
+
+    Attributes:
+        node: The node's IP address; None if Ray does not tell it.
+    """
+
+    def __init__(self, said: str, node: str | None) -> None:
+        super().__init__(said)
+        self.node = node
+
+
 def started(call: Any, named: str) -> Any:
     """The answer to the first call of a process, which needs nothing but the process.
 
@@ -132,8 +144,7 @@ def started(call: Any, named: str) -> Any:
         named: What the process is for, in messages: "'sam'".
 
     Raises:
-        UserError: The process cannot import the harness, or its node cannot hold a copy of the checkout; the next one
-            there could not either.
+        StartError: The process cannot start; most often the next one on its node could not either.
         RayError: It died, or was killed.
     """
     try:
@@ -144,10 +155,11 @@ def started(call: Any, named: str) -> Any:
             raise
         # The cause is the last line; "(pid=7, ip=10.0.0.7, ...)" or "[Node 10.0.0.7]" stand before the traceback.
         node = re.search(r"(?:\bip=|\[Node )([^],)\s]+)", said)
-        raise UserError(
+        raise StartError(
             f"cluster: a process for {named} cannot start{f' on node {node[1]}' if node else ''}: "
             f"{said.strip().splitlines()[-1].strip()}. Wanted Python with the packages of constraints.txt on every "
-            "node, and room for a copy of the checkout in Ray's folder there (docs/clusters.md)."
+            "node, and room for a copy of the checkout in Ray's folder there (docs/clusters.md).",
+            node and node[1],
         ) from None
 
 

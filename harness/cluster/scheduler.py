@@ -16,6 +16,8 @@ LOADING, OPENING and WORKING have a time limit (`workers.timeout_s`). An actor t
 GPU dies, is removed, and another one takes its place. What else happens depends on the phase in which it died:
 
 - Outside WORKING deaths are counted: after three in a row with the same method or data set the run ends.
+- A process that cannot even start, for it lacks a package or room for the checkout, is counted for its node: a node may
+  fail once under a heavy load, but after three in a row the run ends with the reason.
 - In WORKING the shard that it worked on is suspect. It is tried again in halves (`jobs/queue.py`) until one image of
   one job has killed two actors: that image becomes failed rows, and the run goes on. If the death came from outside,
   such as with its node, it is counted separately. The next start of the run tries the image again.
@@ -35,7 +37,7 @@ from ray.util import metrics
 
 from harness.cluster import capacity
 from harness.cluster.actor import REMEDY, Actor, Lost, Unopened, visible_paths
-from harness.cluster.capacity import Capacity
+from harness.cluster.capacity import Capacity, StartError
 from harness.cluster.connect import alive, check_kept, complaint, connect, is_own, readable, this_node
 from harness.cluster.pulse import ClusterLostError, Pulse
 from harness.cluster.slot import Phase, Slot
@@ -51,7 +53,7 @@ from harness.storage.store import Store
 from harness.structures import UserError
 
 DEATHS_LOADING = 3
-"""The run ends when this many actors in a row die or hang while they load one method or data set."""
+"""The run ends when this many actors in a row die or hang while they load one method or data set, or cannot start."""
 
 ARRIVES_S = 60.0
 """The longest time until a file from another node appears on a shared disk: NFS refreshes its view within 60 s."""
@@ -89,6 +91,7 @@ class Cluster:
         self.weights: dict[str, Mapping[str, str] | None] = {}
         self.code: dict[str, dict[str, str]] = {}
         self.deaths_loading: Counter[str] = Counter()
+        self.not_started: Counter[str | None] = Counter()  # node's IP -> processes in a row that could not start there
         self.loading_s: dict[str, float] = {}  # method -> how long its last actor took to load it
         self.visible: dict[str, frozenset[str]] = {}  # data set's label -> keys of its paths that are there
         self.answered = time.monotonic()
@@ -261,6 +264,13 @@ class Cluster:
     def _answer(self, slot: Slot, call: Any) -> Iterator[Outcome]:
         try:
             answer = capacity.started(call, f"'{slot.method}'") if slot.phase is Phase.PLACING else ray.get(call)
+        except StartError as error:
+            self.pulse.check()
+            self._release(slot)
+            self.not_started[error.node] += 1
+            if self.not_started[error.node] == DEATHS_LOADING:
+                raise
+            return
         except RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise complaint(str(error.cause), slot.node, self.home) from None
@@ -274,6 +284,7 @@ class Cluster:
         match slot.phase, answer:
             case Phase.PLACING, _:
                 slot.node = answer
+                self.not_started[answer.ip] = 0
                 self._load(slot)
             case Phase.OPENING, str(announced) if announced:
                 self.begins(f"{announced} for {slot.method}")

@@ -111,7 +111,8 @@ def killed_after(process: subprocess.Popen[str], name: str, more: int) -> None:
     goal, deadline = shards(name) + more, time.monotonic() + 120
     while shards(name) < goal and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert process.poll() is None, process.communicate()
+    if process.poll() is not None:
+        pytest.fail("".join(process.communicate()))
     process.kill()
     process.wait()
 

@@ -16,6 +16,7 @@ from harness import UserError
 from harness.cluster import capacity
 from harness.cluster import scheduler as cluster
 from harness.cluster import slot as slots
+from harness.cluster.actor import Actor
 from harness.cluster.scheduler import Cluster
 from harness.cluster.slot import Phase, Slot
 from harness.config.method_entry import MethodEntry
@@ -115,7 +116,30 @@ def test_a_worker_that_imports_other_code_than_the_driver_s_ends_the_run(store: 
     assert store.done(made[0].facts) == set()
 
 
-def test_a_process_that_cannot_import_what_it_needs_ends_the_run_at_once_with_the_reason(
+@pytest.mark.parametrize(("failures", "goes_on"), [(2, True), (3, False)])
+def test_a_node_on_which_three_processes_in_a_row_cannot_start_ends_the_run(
+    failures: int, goes_on: bool, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = tmp_path / "tries"
+
+    class Delicate(Actor):
+        def __init__(self) -> None:
+            with tries.open("a") as noted:
+                noted.write("x")
+            if tries.stat().st_size <= failures:
+                raise OSError("the node is busy")
+
+    monkeypatch.setattr(cluster, "Actor", Delicate)
+    if goes_on:
+        ran(jobs(STEADY), store)
+        check_all_ok(jobs(STEADY), store)
+    else:
+        with pytest.raises(UserError, match=r"^cluster: a process for 'steady' cannot start on node .* is busy\. W"):
+            ran(jobs(STEADY), store)
+    assert tries.stat().st_size == 3
+
+
+def test_a_process_that_cannot_import_what_it_needs_ends_the_run_with_the_reason(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "only_here.py").write_text("class Actor:\n    pass\n")
