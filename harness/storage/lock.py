@@ -12,6 +12,10 @@ thing through pyarrow. There each writes its name, waits a moment and reads the 
 one is delayed for longer than that moment, both go on until the next beat, when the one whose name is gone stops. No
 shard can be harmed by then: each is one object, named by its content.
 
+Why not obstore (0.12), whose `put(mode="create")` is exclusive in a bucket? It finds keys in fewer places than pyarrow,
+for example not in ~/.aws, and pyarrow does not tell those that it found. So a run whose rows pyarrow can write might
+have no lock, or would need its keys and its endpoint a second time, in another form.
+
 Why not filelock's SoftFileLease (4.2)? It cannot be used in a bucket, so this code would still be needed. With it, a
 second start must watch a silent file for the whole 300 s, since it trusts only its own clock; here two times of the
 file server are compared, which decides at once. Its file names no user and no start, which the message to the second
