@@ -24,7 +24,7 @@ from harness.jobs.requirements import untrained
 from harness.results.recorded import recorded
 from harness.results.reported import Finished, report
 from harness.running.one_run import Budget, Watcher, done_samples, evaluate
-from harness.storage.lock import STALE_S, Lock, holder
+from harness.storage.lock import STALE_S, HeldError, Lock, holder
 from harness.storage.manifest import PARTS, JobFacts, described, difference, save_manifest
 from harness.storage.parts import Part, incomplete
 from harness.storage.store import Store, store_of
@@ -116,14 +116,15 @@ def _for_a_moment(store: Store, watcher: Watcher) -> Iterator[None]:
     """Hold the run's lock, which other parts also hold only briefly.
 
     Raises:
-        UserError: Another process holds it for longer, such as a start of the whole run.
+        HeldError: Another process holds it for longer, such as a start of the whole run.
+        UserError: The folder cannot be written.
     """
     deadline = time.monotonic() + WAIT_S
     while True:
         lock = Lock(store.folder)
         try:
             lock.__enter__()
-        except UserError:
+        except HeldError:
             if time.monotonic() > deadline:
                 raise
             watcher.begins(f"waiting for {holder(store.folder) or 'the lock of the run'}")

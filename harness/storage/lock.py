@@ -100,11 +100,16 @@ class Owner:
         return f"process {self.pid} of {self.user} on {self.host}, started {self.started}"
 
 
+class HeldError(UserError):
+    """Another living process holds the lock."""
+
+
 class Lock:
     """Holds the folder of a run, or of a training, for one writer, as a context.
 
     Raises:
-        UserError: On entering, if a living process holds it.
+        HeldError: On entering, if a living process holds it.
+        UserError: On entering, if the folder cannot be written.
     """
 
     def __init__(
@@ -180,7 +185,7 @@ class Lock:
         age_s = last_sign_s(self.folder, other, self.stale_s)
         if age_s is not None:
             otherwise = ", or give this run another name (`run:`)" if self.what == "run" else ""
-            raise UserError(
+            raise HeldError(
                 f"{self.folder / NAME}: found another process at work on this {self.what}: {other}; its last sign of "
                 f"life is {age_s:.0f} s old. Wanted only one. Wait for it or stop it{otherwise}. After "
                 f"{self.stale_s:.0f} s without a sign of life the lock is free; if you are sure that the process is "

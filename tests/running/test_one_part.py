@@ -130,6 +130,15 @@ def test_one_start_a_part_and_none_of_the_whole_beside_parts(tmp_path: Path, mon
         part(tmp_path, "1/2")
 
 
+def test_a_folder_that_takes_no_lock_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "cut" / "lock.json").mkdir(parents=True)
+    watcher, begun = Quiet(), list[str]()
+    monkeypatch.setattr(watcher, "begins", begun.append)
+    with pytest.raises(UserError, match=r"lock\.json: cannot be read"):
+        part(tmp_path, "1/2", watcher)
+    assert begun == ["listing the data, hashing the weights"], "nobody is waited for"
+
+
 def test_a_part_is_stopped_where_too_much_fails(tmp_path: Path) -> None:
     fragile = {"name": "fakes:Fragile", "label": "fragile", "params": {"how": "raise", "at": 1}}
     done = part(tmp_path, "1/1", methods=[fragile], max_failures=0.0)
