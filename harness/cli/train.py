@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,7 @@ def train(
         other = made_by(asked)
         by = f", made by another recipe ({other}, now {asked.key})" if other not in ("", asked.key) else ""
         say(f"{asked.output} is there already{by}; --force trains it again.")
+        _say_changes(asked.output)
         return
     if places.is_installed(asked.output):
         raise UserError(
@@ -48,6 +50,17 @@ def train(
         shown.begins(f"reading the data and building the network of {recipe.stem}")
         path = execute(asked, partial(shown.training, recipe.stem), address=address, runs=runs)
     say(f"{path} and its card {path.with_suffix('.md').name}")
+
+
+def _say_changes(checkpoint: Path) -> None:
+    """Print a line for each data set that has changed since a checkpoint was trained, where the data are there."""
+    from harness.config.trained import trained_by
+    from harness.jobs.contamination import changed_since
+
+    made = trained_by(checkpoint)
+    with suppress(UserError):
+        for name, parts in changed_since(made).items() if made else ():
+            say(f"The data set {name} has changed since ({', '.join(parts)} differ).")
 
 
 def card(checkpoint: Annotated[Path, typer.Argument(help="Weights that were trained here.")]) -> None:

@@ -98,14 +98,26 @@ def _left_out(method: MethodEntry, keys: set[str], by_recipe: Sequence[Plugin]) 
 
 def _check_data(method: MethodEntry, made: Trained) -> None:
     """Warn if a data set has changed since the training: its images may have changed, too."""
+    for name, other in changed_since(made).items():
+        said = (
+            "%s: the data set %s has changed since the training (%s differ); its images of today count as "
+            "training images."
+        )
+        _log.warning(said, label(method), name, ", ".join(other))
+
+
+def changed_since(made: Trained) -> dict[str, list[str]]:
+    """The data sets that have changed since a training: plugin's name -> the parts of its fingerprint that differ.
+
+    Raises:
+        UserError: A data set is not there.
+    """
+    found = {}
     for entry, then in zip(made.recipe.datasets, made.data, strict=False):
         now = {"name": entry.name, **_built(entry).fingerprint()}
         if other := [key for key, value in then.items() if key in now and json.loads(json.dumps(now[key])) != value]:
-            said = (
-                "%s: the data set %s has changed since the training (%s differ); its images of today count as "
-                "training images."
-            )
-            _log.warning(said, label(method), entry.name, ", ".join(other))
+            found[entry.name] = other
+    return found
 
 
 def asked_again(images: frozenset[str] | None, dataset: Dataset, sample_ids: Iterable[str]) -> int | None:

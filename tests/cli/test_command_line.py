@@ -27,6 +27,7 @@ from harness import __main__ as entry
 from harness.cli import commands, listing, terminal
 from harness.cli import run as running
 from harness.config.recipe import load_recipe
+from harness.plugins import parameters
 from harness.results.reported import Finished
 from harness.running.one_training import resumable
 from toy_runs import written
@@ -533,6 +534,30 @@ def test_train_says_if_another_recipe_made_what_is_there(
             cli.main()
         told = " ".join(capsys.readouterr().out.split())
         assert (done.value.code, told) == (0, f"{path} is there already{said}; --force trains it again.")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({}, ""), ({"samples": 5, "size": 64}, " The data set scenes has changed since (samples, size differ).")],
+)
+def test_train_says_if_the_data_have_changed_since(
+    changed: dict[str, int],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    path, params = tmp_path / "w.safetensors", {"split": "train", "count": 4}
+    datasets = [{"name": "scenes", "params": params}]
+    recipe = {"learner": {"name": "prompted_deeplab"}, "datasets": datasets, "steps": 5, "checkpoint": str(path)}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    then = {"name": "scenes", **parameters.build("datasets", "scenes", params).fingerprint()} | changed
+    about = {"recipe_yaml": yaml.safe_dump(recipe), "data": json.dumps([then])}
+    save_file({"a": np.zeros(1)}, path, about)
+    monkeypatch.setattr("sys.argv", ["harness", "train", str(tmp_path / "recipe.yaml")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert " ".join(capsys.readouterr().out.split()).partition("again.")[2] == said
 
 
 def test_a_training_of_a_job_saves_no_weights_where_the_job_s_end_deletes_them(
