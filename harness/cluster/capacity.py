@@ -150,17 +150,26 @@ def started(call: Any, named: str) -> Any:
     try:
         return ray.get(call)
     except (RayActorError, RuntimeEnvSetupError) as error:
-        said = str(error)
-        if isinstance(error, RayActorError) and "creation task" not in said:
+        if isinstance(error, RayActorError) and "creation task" not in str(error):
             raise
-        # The cause is the last line; "(pid=7, ip=10.0.0.7, ...)" or "[Node 10.0.0.7]" stand before the traceback.
-        node = re.search(r"(?:\bip=|\[Node )([^],)\s]+)", said)
-        raise StartError(
-            f"cluster: a process for {named} cannot start{f' on node {node[1]}' if node else ''}: "
-            f"{said.strip().splitlines()[-1].strip()}. Wanted Python with the packages of constraints.txt on every "
-            "node, and room for a copy of the checkout in Ray's folder there (docs/clusters.md).",
-            node and node[1],
-        ) from None
+        raise not_started(named, str(error)) from None
+
+
+def not_started(named: str, said: str) -> StartError:
+    """The error of a process that could not start, from Ray's text on it.
+
+    Args:
+        named: What the process is for, in messages.
+        said: Ray's text.
+    """
+    # The cause is the last line; "(pid=7, ip=10.0.0.7, ...)" or "[Node 10.0.0.7]" stand before the traceback.
+    node = re.search(r"(?:\bip=|\[Node )([^],)\s]+)", said)
+    return StartError(
+        f"cluster: a process for {named} cannot start{f' on node {node[1]}' if node else ''}: "
+        f"{said.strip().splitlines()[-1].strip()}. Wanted Python with the packages of constraints.txt on every "
+        "node, and room for a copy of the checkout in Ray's folder there (docs/clusters.md).",
+        node and node[1],
+    )
 
 
 def resources(config: RunConfig, address: str | None) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +18,18 @@ import ray
 import ray.train
 import torch
 from ray.exceptions import RayError
-from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train import (
+    CheckpointConfig,
+    ControllerError,
+    FailureConfig,
+    Result,
+    RunConfig,
+    ScalingConfig,
+    WorkerGroupError,
+)
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from harness.cluster.capacity import not_started
 from harness.cluster.connect import connect, is_own, readable
 from harness.cluster.ledger import RESTARTS, Ledger
 from harness.cluster.pulse import RETURNS_S, Pulse, meanwhile
@@ -114,12 +124,18 @@ def _ended(trainer: TorchTrainer, pulse: Pulse) -> Result | WorkerGroupError:
 
     Raises:
         ClusterLostError: There is no cluster any more.
+        StartError: A worker's node lacks a package.
     """
     try:
         # In a thread of its own: in the main thread Ray Train would replace the handler of Ctrl-C for good.
         return meanwhile(trainer.fit, pulse.check)
     except WorkerGroupError as error:
         return error
+    except ControllerError as error:
+        pulse.check()
+        if re.match(r"(ModuleNotFound|Import)Error", str(error).strip().splitlines()[-1]):
+            raise not_started("the training", str(error)) from None
+        raise  # A bug.
     except RayError:
         pulse.check()  # If the cluster is gone, this raises the clearer message.
         raise

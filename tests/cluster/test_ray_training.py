@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import math
@@ -16,6 +17,7 @@ import ray
 import torch
 from safetensors.torch import load_file
 
+from harness.cluster import ray_training
 from harness.cluster.ray_states import cleaned
 from harness.cluster.training_room import scaling_of
 from harness.config.recipe import KnownRecipe, Recipe, identified
@@ -83,6 +85,16 @@ def test_a_list_that_was_cut_off_loses_no_state(tmp_path: Path, content: bytes |
     last = cleaned(states)
     assert last is not None and Path(last.path).name == "checkpoint_1"
     assert states.folders() == ["checkpoint_1"] and states.files() == []
+
+
+@pytest.mark.slow
+def test_a_node_that_lacks_a_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "only_here.py").write_text("def work(given):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)  # of this process, not of workers
+    monkeypatch.setattr(ray_training, "_work", importlib.import_module("only_here").work)
+    said = r"^cluster: a process for the training cannot start on node \S+: ModuleNotFoundError: No .* 'only_here'\."
+    with pytest.raises(UserError, match=said):
+        train(recipe(tmp_path / "a.safetensors", workers=2), print)
 
 
 @pytest.mark.slow
