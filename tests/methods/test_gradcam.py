@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,10 @@ def test_a_resnets_are_the_official_codes(layer: Any, kind: Any, monkeypatch: py
     saliency, image, vectors, lengths = of_fixture(
         Gradcam, model, monkeypatch, layer=layer, score=kind, interpolation="bicubic"
     )
-    found = evidence(saliency, [image], vectors)[:, 0]
+    # layer3's gradient goes through layer4's ReLUs. In float32 an input close to 0 may change its sign on a processor
+    # that sums in another order, and the map then differs by 3e-4; in float64 none does.
+    made = in_double if layer == "layer3" else evidence
+    found = made(saliency, [image], vectors)[:, 0]
     found = found * lengths if kind == "dot" else found  # The code's product is with the text as CLIP returns it.
     assert far(found, expected(model, f"gradcam_{layer}_{kind}_signed")) < TOLERANCE
     if kind == "dot":
@@ -52,6 +56,14 @@ def test_a_resnets_are_the_official_codes(layer: Any, kind: Any, monkeypatch: py
         assert far(large, expected(model, f"gradcam_{layer}_dot_224_bicubic")) < TOLERANCE
         bilinear = F.interpolate(found.clamp(min=0)[:, None], (224, 224), mode="bilinear")[:, 0, ::4, ::4]
         assert far(bilinear, expected(model, f"gradcam_{layer}_dot_224_bicubic")) > 1e-2
+
+
+def in_double(saliency: Gradcam, images: list[np.ndarray], vectors: Tensor) -> Tensor:
+    """Each text's evidence (k, n, gh, gw), computed by a copy of the tower in float64."""
+    saliency.visual = copy.deepcopy(saliency.visual).double()
+    with torch.inference_mode():
+        kept = saliency.kept(torch.cat([small_clips.pixels(saliency, image) for image in images]).double())
+        return saliency.evidence(kept, vectors[:, None].double())
 
 
 @fixtures
@@ -153,7 +165,7 @@ def backward(saliency: Gradcam, image: np.ndarray, text: Tensor, layer: Any, kin
     """A layer's output and the score's gradient there, by a hook and autograd."""
     seen: list[Tensor] = []
     handle = layer.register_forward_hook(lambda _, __, out: seen.append(out) or out.retain_grad())
-    embedded = saliency.visual(small_clips.pixels(saliency, image))[0]
+    embedded = saliency.visual(small_clips.pixels(saliency, image).to(text.dtype))[0]
     handle.remove()
     score(saliency, embedded, text, kind).backward()
     assert seen[0].grad is not None
@@ -167,8 +179,8 @@ def test_it_is_the_whole_backward_pass(layer: Any, kind: Any, monkeypatch: pytes
     small_clips.small(monkeypatch, "resnet" if resnet else "vit")
     saliency = Gradcam("toy", layer=layer, score=kind, device="cpu")
     side = saliency.input[0]
-    images, vectors = [picture(side, side, seed) for seed in (0, 1)], F.normalize(torch.randn(3, 32), dim=-1)
-    found = evidence(saliency, images, vectors)
+    images, vectors = [picture(side, side, seed) for seed in (0, 1)], F.normalize(torch.randn(3, 32), dim=-1).double()
+    found = in_double(saliency, images, vectors)
     assert found.shape[:2] == (3, 2)
     place = getattr(saliency.visual, layer) if resnet else saliency.visual.transformer.resblocks[-1].ln_1
     for number, image in enumerate(images):
@@ -178,7 +190,7 @@ def test_it_is_the_whole_backward_pass(layer: Any, kind: Any, monkeypatch: pytes
                 wanted = (gradient.mean((1, 2))[:, None, None] * values).sum(0)
             else:
                 wanted = (values[1:] * gradient[1:].mean(0)).sum(-1).unflatten(0, (4, 4))
-            assert far(found[row, number], wanted) < 1e-4
+            assert far(found[row, number], wanted) < 1e-6
 
 
 def test_no_parameter_gets_a_gradient_and_it_works_in_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
