@@ -19,6 +19,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+from harness.structures import UserError
+
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = ("configs", "datasets", "harness", "methods")
 _ONLY_HERE = ("data", "runs", "weights")
@@ -47,22 +49,36 @@ def is_installed(path: Path) -> bool:
     return CHECKOUT is None and path.is_relative_to(_PACKAGE)
 
 
+def with_home(path: str | Path) -> Path:
+    """A path in which a leading `~` or `~user` is the home folder of that user.
+
+    Raises:
+        UserError: This machine knows no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: this machine knows no home folder of '{Path(path).parts[0]}'. Write the folder's whole path."
+        ) from error
+
+
 def located(path: str | Path) -> Path:
     """The file or folder on this machine to which a config's path leads.
 
     HARNESS_DATA replaces data/. A relative path counts from ROOT; a file that is not there may come with the harness.
     """
-    path = Path(path).expanduser()
+    path = with_home(path)
     data = os.environ.get("HARNESS_DATA")
     if data and path.parts[:1] == ("data",):
-        return Path(data).expanduser().absolute().joinpath(*path.parts[1:])
+        return with_home(data).absolute().joinpath(*path.parts[1:])
     comes_along = path.parts[:1] and path.parts[0] in _SHIPPED and not (ROOT / path).exists()
     return shipped(path) if comes_along and shipped(path).exists() else ROOT / path
 
 
 def index_folder() -> Path:
     """The folder that keeps listings and embedded texts between runs: HARNESS_INDEX, or runs/.index under ROOT."""
-    return ROOT / Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
+    return ROOT / with_home(os.environ.get("HARNESS_INDEX") or "runs/.index")
 
 
 def for_workers(path: str | Path) -> Path:
@@ -71,7 +87,7 @@ def for_workers(path: str | Path) -> Path:
     A file that comes with the harness keeps its relative path, since each node has its own copy. Every other path
     becomes absolute: its file is on this machine, or on a disk that all nodes share.
     """
-    path = Path(path).expanduser()
+    path = with_home(path)
     only_here = path.is_absolute() or (path.parts[:1] and path.parts[0] in _ONLY_HERE)
     return path if not only_here and located(path) == shipped(path) else located(path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import environment, places
+from harness import UserError, environment, places
 
 WEIGHTS = "methods/weights/scenes_clip.json"
 
@@ -88,3 +88,13 @@ def test_a_file_that_another_one_replaces_is_hashed_anew_whatever_its_time_says(
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.replace(path)
     assert places.sha256(path) == hashlib.sha256(b"anew").hexdigest() != digest
+
+
+def test_the_home_of_a_user_that_nobody_knows_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert places.with_home("~/a") == Path("/home/me/a") and places.with_home("a/~b") == Path("a/~b")
+    with pytest.raises(UserError, match="^~nobody-here/a: this machine knows no home folder of '~nobody-here'"):
+        places.located("~nobody-here/a")
+    monkeypatch.setenv("HARNESS_INDEX", "~nobody-here/index")
+    with pytest.raises(UserError, match="^~nobody-here/index: this machine"):
+        places.index_folder()

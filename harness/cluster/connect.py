@@ -166,8 +166,7 @@ def _runtime_env() -> dict[str, Any]:
         return {"env_vars": variables}
     # Workers run in another folder than the driver, so relative paths would lead elsewhere: each worker would make its
     # own index of the data, and would not find the entries of PYTHONPATH. So both become absolute here.
-    index = Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
-    variables["HARNESS_INDEX"] = str(places.ROOT / index)
+    variables["HARNESS_INDEX"] = str(places.index_folder())
     if most := os.environ.get("HARNESS_MAX_MEGAPIXELS"):  # harness/images/opening.py
         variables["HARNESS_MAX_MEGAPIXELS"] = most
     entries = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]

@@ -21,7 +21,7 @@ from uuid import uuid4
 import pyarrow as pa
 from pyarrow import fs
 
-from harness import atomic
+from harness import atomic, places
 from harness.messages import readable
 from harness.structures import UserError
 
@@ -51,13 +51,14 @@ class Folder:
         """The folder of a path or a URI: `runs`, `s3://bucket/prefix`, `s3://bucket/prefix?endpoint_override=localhost:9000`.
 
         Raises:
-            UserError: pyarrow knows no such file system, a bucket has no name, or the path is no Unicode.
+            UserError: pyarrow knows no such file system, a bucket has no name, the path is no Unicode, or it begins
+                with the home of a user whom this machine does not know.
         """
         if (said := readable(str(place))) != str(place):
             raise UserError(f"{said}: a path that is no Unicode, such as one in Latin-1. Rename the folder.")
         scheme, colon, _ = str(place).partition("://")
         if not colon:
-            return cls(fs.LocalFileSystem(), str(Path(place).expanduser().absolute()))
+            return cls(fs.LocalFileSystem(), str(places.with_home(place).absolute()))
         try:
             system, path = fs.FileSystem.from_uri(str(place))
             if not path:

@@ -164,6 +164,6 @@ def _portable(value: Any) -> Any:
 
 def _from_root(value: str) -> str:
     data = os.environ.get("HARNESS_DATA")
-    if data and Path(value).is_relative_to(Path(data).expanduser().absolute()):
-        return str(Path("data") / Path(value).relative_to(Path(data).expanduser().absolute()))
+    if data and Path(value).is_relative_to(places.with_home(data).absolute()):
+        return str(Path("data") / Path(value).relative_to(places.with_home(data).absolute()))
     return str(Path(value).relative_to(places.ROOT)) if Path(value).is_relative_to(places.ROOT) else value

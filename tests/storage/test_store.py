@@ -556,6 +556,11 @@ def test_a_place_that_nobody_knows_is_a_message(place: str) -> None:
         Folder.at(place)
 
 
+def test_a_home_that_nobody_has_is_a_message() -> None:
+    with pytest.raises(UserError, match="^~nobody-here/runs: this machine knows no home folder of '~nobody-here'"):
+        Folder.at("~nobody-here/runs")
+
+
 def test_where_runs_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HARNESS_RUNS", raising=False)
     assert store_of("r").folder.local == ROOT / "runs" / "r"
