@@ -257,10 +257,20 @@ def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
 
 def cannot_write(path: object, error: OSError) -> UserError:
     """The message for a file that a disk or a bucket refuses to write."""
+    if link := _dead_link(Path(str(path))):
+        return UserError(
+            f"{path}: cannot be written, since {link} is a link to {link.readlink()}, which is not there. Mount that "
+            "disk, make that folder, or remove the link; then run the same command again."
+        )
     return UserError(
         f"{path}: cannot be written ({reason(error)}). What was written before is kept: "
         "free some space, or mend what else is wrong there, and run the same command again."
     )
+
+
+def _dead_link(path: Path) -> Path | None:
+    """The link on the way to a path that leads nowhere, as while a disk is not mounted; None if there is none."""
+    return next((one for one in (path, *path.parents) if one.is_symlink() and not one.exists()), None)
 
 
 def reason(error: Exception) -> str:

@@ -23,6 +23,7 @@ from harness import Click, UserError
 from harness.atomic import remove_left_over
 from harness.storage.folder import Folder, write_bytes
 from harness.storage.forgetting import forget_failed, forget_given_up
+from harness.storage.lock import Lock
 from harness.storage.manifest import JobFacts, read_samples, save_manifest
 from harness.storage.results_file import latest_rows, read_results, results_hold, write_results
 from harness.storage.rows import (
@@ -559,6 +560,16 @@ def test_a_place_that_nobody_knows_is_a_message(place: str) -> None:
 def test_a_home_that_nobody_has_is_a_message() -> None:
     with pytest.raises(UserError, match="^~nobody-here/runs: this machine knows no home folder of '~nobody-here'"):
         Folder.at("~nobody-here/runs")
+
+
+def test_a_link_to_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    link = f"cannot be written, since {tmp_path}/runs is a link to {tmp_path}/disk, which is not there"
+    for place in (tmp_path / "runs", tmp_path / "runs" / "r"):
+        with pytest.raises(UserError, match=link):
+            Store(place).write(JOB, ["1"], [record("a")])
+        with pytest.raises(UserError, match=link), Lock(Folder.at(place)):
+            pass
 
 
 def test_where_runs_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
