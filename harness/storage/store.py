@@ -331,13 +331,19 @@ def found_at(place: str | Path) -> Store:
 
 
 def no_run(store: Store) -> UserError:
-    """The error for a folder without a run: it names the newest runs of this machine."""
-    kept = Folder.at(_runs()).local
-    found = sorted(kept.glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime) if kept else []
-    names = [file.parent.name for file in found[-NAMED:]]
+    """The error for a folder without a run: it names runs that are kept where runs are, on a disk the newest ones."""
+    names = _kept(Folder.at(_runs()))[-NAMED:]
     name = store.folder.path.rpartition("/")[2]
     there = messages.suggest(name, names) if names else "There is none yet: python -m harness run CONFIG makes one."
     return UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, or its name. {there}")
+
+
+def _kept(runs: Folder) -> list[str]:
+    """The names of the runs in a folder, the newest last, or in a bucket, sorted."""
+    if runs.local is None:
+        return [name for name in runs.folders() if (runs / name).exists(MANIFEST)]
+    found = sorted(runs.local.glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime)
+    return [file.parent.name for file in found]
 
 
 def _runs() -> str | Path:

@@ -39,7 +39,7 @@ from harness.storage.folder import Folder
 from harness.storage.lock import Lock, Owner, holder
 from harness.storage.merge import merged
 from harness.storage.rows import MEASURED
-from harness.storage.store import Store
+from harness.storage.store import Store, no_run, store_of
 from harness.storage.verify import verified
 from toy_runs import Quiet, written
 
@@ -122,6 +122,17 @@ def test_a_bucket_that_is_not_there_is_a_message(bucket: str) -> None:
     folder = Folder.at(bucket.replace("lab/", "another/"))
     with pytest.raises(UserError, match=r"//another/\w+/team/x: cannot be written \(.*(another|404).*\)\. What"):
         folder.write("x", b"one")
+
+
+@pytest.mark.slow
+def test_a_name_that_no_run_in_the_bucket_has_is_answered_with_those_that_have_one(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_RUNS", bucket)
+    assert "There is none yet" in str(no_run(store_of("mnie")))
+    for name in ("mine/manifest.json", "yours/manifest.json", "not_a_run/notes.txt"):
+        Folder.at(bucket).write(name, b"{}")
+    assert str(no_run(store_of("mnie"))).endswith("or its name. Did you mean 'mine'? There are: mine, yours.")
 
 
 @pytest.mark.slow
