@@ -25,7 +25,7 @@ from harness.results.recorded import recorded
 from harness.results.reported import Finished, report
 from harness.running.one_run import Budget, Watcher, done_samples, evaluate
 from harness.storage.lock import STALE_S, HeldError, Lock, holder
-from harness.storage.manifest import PARTS, JobFacts, described, difference, save_manifest
+from harness.storage.manifest import PARTS, JobFacts, described, difference, save_manifest, with_config
 from harness.storage.parts import Part, incomplete
 from harness.storage.store import Store, store_of
 from harness.storage.verify import label_of, pairs_of
@@ -150,7 +150,7 @@ def _agree(store: Store, config: RunConfig, jobs: Sequence[Job], part: Part, sta
         return
     # Not `store.open`, which would remove files that another part is just writing.
     store.check(facts)
-    if wrong := _differing(manifest, jobs, part):
+    if wrong := _differing(with_config(store.folder, manifest), jobs, part):
         raise UserError(
             f"{store.folder}: --part {part} does not belong to the run that is there: {wrong}. Wanted one config, "
             "one set of weights and one number of parts. Correct the command, give the run another name (--set "

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.config.parts import fingerprint
+from harness.config.run_config import RunConfig
+from harness.config.yaml_file import validated
 from harness.plugins import files
 from harness.storage.folder import Folder
 from harness.storage.shards import parquet
@@ -94,7 +96,7 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
         missing = {"config", "jobs", "samples", "starts"} - manifest.keys() | ({"sha256"} if said is None else set())
         why = f"it lacks {', '.join(sorted(missing))}" if missing else "its content is not what its sha256 says"
         if not missing and said == checksum(manifest):
-            _check_jobs(manifest["jobs"])
+            _check_form(manifest)
             return dict(manifest)
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         why = str(error)
@@ -104,14 +106,30 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
     )
 
 
-def _check_jobs(jobs: Mapping[str, Any]) -> None:
-    """Refuse jobs of another form, such as those of another version.
+def _check_form(manifest: Mapping[str, Any]) -> None:
+    """Refuse jobs, samples or starts of another form, such as those of another version.
 
     Raises:
-        TypeError, AttributeError: A job has other fields.
+        TypeError, AttributeError, ValueError: They have another form.
     """
-    for job in jobs.values():
-        JobFacts(**job)
+    for key, job in manifest["jobs"].items():
+        facts = JobFacts(**job)
+        if facts.key != key or not all(isinstance(one, Mapping) for one in (facts.parts, facts.about, facts.code)):
+            raise ValueError(f"the job '{key}' has another form")
+    if not all({"count", "fingerprint"} <= {*own} for own in manifest["samples"].values()):
+        raise ValueError("its samples have another form")
+    if not isinstance(manifest["starts"], list) or not all(isinstance(one, Mapping) for one in manifest["starts"]):
+        raise ValueError("its starts have another form")
+
+
+def with_config(folder: Folder, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with every key of a run's config, those too that it does not have.
+
+    Raises:
+        UserError: Its config is none that this version reads.
+    """
+    config = validated(RunConfig, manifest["config"], f"{folder / MANIFEST}: config")
+    return {**manifest, "config": config.model_dump(mode="json")}
 
 
 def save_manifest(folder: Folder, manifest: Mapping[str, Any]) -> None:

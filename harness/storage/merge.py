@@ -19,7 +19,7 @@ from typing import Any
 
 from harness.config.run_config import RUN_NAME, RUN_NAME_SAID
 from harness.storage.lock import Lock
-from harness.storage.manifest import JobFacts, Samples, read_samples, save_manifest, save_samples
+from harness.storage.manifest import JobFacts, Samples, read_samples, save_manifest, save_samples, with_config
 from harness.storage.parts import refuse_at_work
 from harness.storage.results_file import write_results
 from harness.storage.shards import is_name
@@ -50,6 +50,7 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
             del runs[str(into.folder)]
         if empty := [source for source, manifest in runs.values() if not manifest]:
             raise no_run(empty[0])
+        runs = {place: (source, with_config(source.folder, manifest)) for place, (source, manifest) in runs.items()}
         _check_together({place: manifest for place, (_, manifest) in runs.items()})
         lists = {place: read_samples(source.folder) for place, (source, _) in runs.items()}
         longest = _longest(lists)

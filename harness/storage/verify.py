@@ -31,7 +31,7 @@ from harness.storage.completeness import (
 from harness.storage.edits import old_rows, redo, said_of
 from harness.storage.folder import Folder
 from harness.storage.lock import holder
-from harness.storage.manifest import MANIFEST, PARTS, SAMPLES, JobFacts, Samples, metrics_of, read_samples
+from harness.storage.manifest import MANIFEST, PARTS, SAMPLES, JobFacts, Samples, metrics_of, read_samples, with_config
 from harness.storage.parts import at_work, incomplete, said_of_parts
 from harness.storage.results_file import results_intact
 from harness.storage.rows import COLUMNS, PIECE, as_frame, schema, with_dictionaries
@@ -52,11 +52,12 @@ def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
             default, since a folder can be verified without data.
 
     Raises:
-        UserError: There is no run, or its manifest is damaged.
+        UserError: There is no run, or its manifest is damaged or of another version.
     """
     found, manifest = Findings(), store.manifest()
     if not manifest:
         raise no_run(store)
+    manifest = with_config(store.folder, manifest)
     if writer := holder(store.folder):
         found.unproved.append(f"what is still to come: {writer} is writing this run")
     for name, owner in at_work(store.folder).items():

@@ -19,6 +19,7 @@ from harness.running import one_part
 from harness.running.one_part import PartDone, run_part
 from harness.running.one_run import run
 from harness.storage.lock import Lock
+from harness.storage.manifest import save_manifest
 from harness.storage.parts import Part
 from harness.storage.rows import MEASURED
 from harness.storage.store import Store
@@ -113,6 +114,15 @@ def test_a_run_is_cut_in_one_way_until_it_is_started_whole(tmp_path: Path) -> No
     run(config(tmp_path), watcher, runs=str(tmp_path / "runs"))
     assert 0 < watcher.images < 12
     assert part(tmp_path, "1/3").finished
+
+
+@pytest.mark.slow
+def test_a_part_of_a_run_whose_config_nobody_reads_is_a_message(tmp_path: Path) -> None:
+    part(tmp_path, "1/2")
+    store = Store(tmp_path / "runs" / "cut")
+    save_manifest(store.folder, store.manifest() | {"config": {"methods": 7}})
+    with pytest.raises(UserError, match=r"manifest\.json: config, "):
+        part(tmp_path, "2/2")
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from harness.results.reported import report
 from harness.running.one_run import run
 from harness.storage.folder import Folder
 from harness.storage.lock import Lock
+from harness.storage.manifest import save_manifest
 from harness.storage.merge import merged
 from harness.storage.parts import Part
 from harness.storage.rows import MEASURED
@@ -282,3 +283,16 @@ def test_copied_shards_that_were_made_otherwise_are_refused(ran: Ran, tmp_path: 
         match=r"found rows of steady on toys that were made with other settings or files \(seed: 1 then, 0 now\)",
     ):
         ran("a", datasets=[MORE, TOYS])
+
+
+@pytest.mark.slow
+def test_a_config_of_another_version_is_a_message(ran: Ran, tmp_path: Path) -> None:
+    a = ran("a")
+    manifest = a.manifest()
+    fewer = {key: value for key, value in manifest["config"].items() if key != "text"}
+    save_manifest(a.folder, manifest | {"config": fewer})
+    assert merged([a], at(tmp_path, "both")) == (2, 36)
+    save_manifest(a.folder, manifest | {"config": {**fewer, "methods": 7}})
+    with pytest.raises(UserError, match=r"a/manifest\.json: config, methods: "):
+        merged([a], at(tmp_path, "again"))
+    assert not at(tmp_path, "again").folder.files()

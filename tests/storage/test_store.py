@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -434,6 +434,23 @@ def test_a_manifest_that_goes_during_a_start_is_a_message(store: Store) -> None:
 def test_a_manifest_of_other_jobs_is_damaged(store: Store, job: Any) -> None:
     save_manifest(opened(store).folder, store.manifest() | {"jobs": {"a": job}})
     with pytest.raises(UserError, match=r"manifest\.json: damaged \("):
+        store.manifest()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"jobs": {JOB.key: asdict(JOB) | {"parts": None}}},
+        {"jobs": {JOB.key: asdict(JOB) | {"method": "another"}}},
+        {"samples": {"toys": {"fingerprint": "of no count"}}},
+        {"samples": {"toys": 3}},
+        {"starts": {"started": "now"}},
+        {"starts": ["now"]},
+    ],
+)
+def test_a_manifest_of_another_form_is_damaged(store: Store, changed: dict[str, Any]) -> None:
+    save_manifest(opened(store).folder, store.manifest() | changed)
+    with pytest.raises(UserError, match=r"manifest\.json: damaged \(.*delete it and run again"):
         store.manifest()
 
 

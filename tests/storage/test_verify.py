@@ -23,7 +23,7 @@ from harness.storage import completeness
 from harness.storage.completeness import Findings
 from harness.storage.folder import Folder
 from harness.storage.lock import Lock, Owner
-from harness.storage.manifest import save_samples
+from harness.storage.manifest import save_manifest, save_samples
 from harness.storage.shards import Header, header_of, name_of, packed
 from harness.storage.store import Store
 from harness.storage.verify import verified
@@ -338,6 +338,21 @@ def test_an_altered_manifest_is_not_trusted(finished: Callable[..., Store]) -> N
     said["config"]["limit"] = 1
     path.write_text(json.dumps(said))
     with pytest.raises(UserError, match="its content is not what its sha256 says"):
+        found(store)
+
+
+@pytest.mark.slow
+def test_a_config_of_another_version_is_a_message_and_one_with_fewer_keys_is_read(
+    finished: Callable[..., Store],
+) -> None:
+    store = finished()
+    manifest = store.manifest()
+    fewer = {key: value for key, value in manifest["config"].items() if key not in ("limit", "only", "text")}
+    save_manifest(store.folder, manifest | {"config": fewer})
+    assert not found(reported(store)).lacking
+    config = {**fewer, "clicks": {"max_clicks": "many"}}
+    save_manifest(store.folder, manifest | {"config": config})
+    with pytest.raises(UserError, match=r"manifest\.json: config, clicks\.max_clicks: "):
         found(store)
 
 
