@@ -24,6 +24,7 @@ from harness.jobs.requirements import untrained
 from harness.results.recorded import recorded
 from harness.results.reported import Finished, report
 from harness.running.one_run import Budget, Watcher, done_samples, evaluate
+from harness.storage.forgetting import forget_given_up
 from harness.storage.lock import STALE_S, HeldError, Lock, holder
 from harness.storage.manifest import PARTS, JobFacts, described, difference, save_manifest, with_config
 from harness.storage.parts import Part, incomplete
@@ -85,7 +86,10 @@ def run_part(
         start = {"id": uuid4().hex, "part": str(part)} | environment()
         with _for_a_moment(store, watcher):
             _agree(store, config, jobs, part, start)
-        own = [_own(job, part) for job in jobs]
+            # Here, for while the run's lock is held no other part reads rows for the tables.
+            own = [_own(job, part) for job in jobs]
+            for job in own:
+                forget_given_up(store, job.facts, job.sample_ids)
         left = remaining(own, store, config.workers.samples_per_shard)
         watcher.planned(own, done_samples(own, left))
         budget = Budget(config.max_failures, {job.facts.key: len(job.sample_ids) for job in own})

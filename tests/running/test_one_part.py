@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from harness.storage.lock import Lock
 from harness.storage.manifest import save_manifest
 from harness.storage.parts import Part
 from harness.storage.rows import MEASURED
-from harness.storage.store import Store
+from harness.storage.shards import packed
+from harness.storage.store import Store, file_of
 from harness.storage.verify import verified
 from toy_runs import STEADY, TOYS, WIDE, Quiet, written
 
@@ -123,6 +125,24 @@ def test_a_part_of_a_run_whose_config_nobody_reads_is_a_message(tmp_path: Path) 
     save_manifest(store.folder, store.manifest() | {"config": {"methods": 7}})
     with pytest.raises(UserError, match=r"manifest\.json: config, "):
         part(tmp_path, "2/2")
+
+
+@pytest.mark.slow
+def test_a_part_tries_its_images_again_on_which_workers_died_and_those_of_no_other_part(tmp_path: Path) -> None:
+    for number in (1, 2):
+        part(tmp_path, f"{number}/2")
+    store = Store(tmp_path / "runs" / "cut")
+    (job,) = recorded(store).jobs
+    files = {Part.holding(one.samples[0], 2).number: (name, one) for name, one in store.headers(job.key).items()}
+    for name, header in files.values():
+        content = packed(store.read(job.key, name), replace(header, given_up=True))
+        store.folder.write(file_of(job.key, content), content)
+        store.folder.remove(f"shards/{job.key}/{name}")
+    for number in (1, 2):
+        watcher = Quiet()
+        assert part(tmp_path, f"{number}/2", watcher).finished
+        assert watcher.images == len(files[number][1].samples) > 0
+    assert not any(one.given_up for one in store.headers(job.key).values())
 
 
 @pytest.mark.slow
