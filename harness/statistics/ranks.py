@@ -75,7 +75,8 @@ def _ranked(own: pd.DataFrame, drawn: pd.DataFrame, metric: str, scale: Scale) -
         difference = scale.sign * (scores[i] - scores[j])
         alike = (clicks[i] == clicks[j])[~np.isnan(difference)].all()
         differences.append(difference if alike else np.full(len(asked), np.nan))
-    over = over_draws(pd.DataFrame(dict(enumerate(differences))), asked)
+    # With the index, since a single entry has no pair, and the table then no column that would give it its length.
+    over = over_draws(pd.DataFrame(dict(enumerate(differences)), index=asked.index), asked)
     surely = _surely_better(asked.loc[over.index], pairs, over, len(entries))
     lines = as_text(entries.rename("mean").reset_index())
     lines["rank_low"] = 1 + surely.sum(axis=0)

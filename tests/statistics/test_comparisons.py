@@ -327,6 +327,12 @@ def test_equal_methods_are_told_apart_in_5_of_100_at_most() -> None:
     assert wrong.mean() < 0.1
 
 
+def test_a_single_method_with_several_draws_ranks_first() -> None:
+    rows = drawn(6, {"a": 0})
+    found = ranks(pd.concat([rows, rows.assign(draw=1)]))
+    assert found[["rank_low", "rank_high", "tie_group"]].to_numpy().tolist() == [[1, 1, 1]]
+
+
 def test_ranks_do_not_mix_clicks() -> None:
     rows = drawn(30, {"a": 0, "b": 0.5})
     rows["clicks"] = [[{**CLICK, "x": 4 if method == "a" else 3}] for method in rows["method"]]
