@@ -48,7 +48,7 @@ class Coco(Dataset):
             instance covers. With "keep", they are instances like all others: some annotation tools mark brush masks as
             crowds.
         min_area: Instances whose `area` in the JSON is smaller, in pixels, are left out. They still count in the number
-            of instances of their class in the image.
+            of instances of their class in the image. An instance without an area, or with one below 0, is kept.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Coco(Dataset):
         return sizes_digest(path for one in self.sample_ids() for path in self.files(one))
 
     def _kept(self, rows: Rows) -> Rows:
-        """The annotations that are instances here, including those without an area."""
+        """The annotations that are instances here, including those without an area of 0 or more."""
         # Not `area >= min_area`: a missing area is NaN, with which every comparison is false.
         return rows[self._candidates(rows) & ~(rows["area"] < self.min_area)]
 

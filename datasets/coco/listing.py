@@ -128,7 +128,7 @@ def parsed(path: Path, version: tuple[int, int]) -> Listing:
     try:
         if version[0] < _KEPT_FROM_BYTES:
             return _listing(path, version, *scan())
-        annotations = cached("coco annotations 2", [path], lambda: scan()[0])
+        annotations = cached("coco annotations 3", [path], lambda: scan()[0])
         return _listing(path, version, annotations, cached("coco pictures 3", [path], lambda: scan()[1]))
     except (ValueError, OverflowError, RecursionError) as error:
         raise UserError(

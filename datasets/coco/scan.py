@@ -37,7 +37,7 @@ Rows = Shaped[np.ndarray, " rows"]
 _FIELDS = [
     ("image", np.int32),  # Position in `image_ids`.
     ("category_id", np.int64),
-    ("area", np.float64),  # In pixels, from the JSON; NaN if it has none.
+    ("area", np.float64),  # In pixels, from the JSON; NaN if it has none from 0 on.
     ("crowd", np.bool_),
     ("repeated", np.bool_),  # Whether an earlier instance has the id.
     ("start", np.int64),  # The place where its text begins in the file, in bytes.
@@ -220,6 +220,9 @@ class _Scan:
         unique, repeated = (name.encode(), False) if crowd else self._unique(name)
         self.ids.append(unique)
         area = _number(annotation.get("area"))
+        # An area below 0 says nothing of the size: tools write -1 for "not known", or a sum over the outline whose sign
+        # is the direction in which it was drawn.
+        area = area if area >= 0 else float("nan")
         return image, category_id if known else NO_CATEGORY, area, crowd, repeated, start, stop
 
     def _unique(self, name: str) -> tuple[bytes, bool]:

@@ -227,6 +227,14 @@ def test_min_area_leaves_small_instances_out_but_counts_them(tmp_path: Path) -> 
     assert coco.fingerprint()["instances"] == 2
 
 
+@pytest.mark.parametrize("min_area", [0, 10])
+def test_an_area_below_0_leaves_no_instance_out(tmp_path: Path, min_area: float) -> None:
+    areas = [_annotation(1, area=-1), _annotation(2, area=-192.5), _annotation(3, area="-192"), _annotation(4)]
+    coco = _coco(tmp_path, areas, min_area=min_area)
+    assert [i.id for i in coco.load("7").instances] == ["1", "2", "3", "4"]
+    assert coco.left_out() == {}
+
+
 def test_same_class_count_includes_broken_ones(tmp_path: Path) -> None:
     sample = _only(tmp_path, [_annotation(1), _annotation(2, []), _annotation(3, category_id=27)])
     assert {i.id: i.same_class_count for i in sample.instances} == {"1": 2, "3": 1}
