@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32, Int, Int64, Shaped, UInt8
 
+from harness.images.reading import within
 from harness.structures import UserError
 
 from ..shared.index_cache import cached
@@ -101,7 +102,7 @@ def index_of(mask_csv: Path, boxes_csv: Path | None, versions: tuple[int, ...]) 
         UserError: A file is not whole.
     """
     files = [mask_csv] if boxes_csv is None else [mask_csv, boxes_csv]
-    table = cached("openimages 1", files, lambda: _built(mask_csv, boxes_csv))
+    table = cached("openimages 2", files, lambda: _built(mask_csv, boxes_csv))
     image, image_ids = _sorted_codes(table["image_id"])
     label, labels = _sorted_codes(table["label"])
     return Index(
@@ -117,6 +118,7 @@ def index_of(mask_csv: Path, boxes_csv: Path | None, versions: tuple[int, ...]) 
 
 def _built(mask_csv: Path, boxes_csv: Path | None) -> pa.Table:
     table = pa.concat_tables(batches(mask_csv, _MASK_COLUMNS | (_MASK_BOX if boxes_csv else {})))
+    _check_names(mask_csv, table)
     image, image_ids = _sorted_codes(table["ImageID"])
     table = table.take(pa.array(np.argsort(image, kind="stable")))
     image = np.sort(image)
@@ -137,6 +139,16 @@ def _built(mask_csv: Path, boxes_csv: Path | None) -> pa.Table:
             "flags": flags,
         }
     )
+
+
+def _check_names(mask_csv: Path, table: pa.Table) -> None:
+    """Refuse a table that names files outside the data set's folders."""
+    for column in (table["MaskPath"], table["ImageID"]):
+        for name in column.filter(pc.match_substring_regex(column, r"[/\\\x00]")).to_pylist():
+            try:
+                within(name)
+            except ValueError as error:
+                raise UserError(f"datasets/openimages/openimages.py: {mask_csv}: {error}.") from error
 
 
 def _sorted_codes(column: pa.ChunkedArray) -> tuple[Int[np.ndarray, " rows"], pa.StringArray]:

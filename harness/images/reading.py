@@ -40,12 +40,15 @@ def within(name: str) -> str:
     Annotations come from anybody, and pictures that they name are shown in the page of a run.
 
     Raises:
-        ValueError: It leads out of the folder.
+        ValueError: It leads out of the folder, or no file can have it.
     """
     # A colon is no more than a letter here, as in "a:b.png": a drive without a root leads nowhere.
-    if PureWindowsPath(name).root or PurePosixPath(name).root or ".." in re.split(r"[/\\]", name):
+    leads_out = PureWindowsPath(name).root or PurePosixPath(name).root or ".." in re.split(r"[/\\]", name)
+    if leads_out or "\0" in name:
+        fault = "leads out of the folder of pictures" if leads_out else "no file can have"
+        shown = name[:200].replace("\0", "\\x00")
         raise ValueError(
-            f"found the file name '{name[:200]}', which leads out of the folder of pictures; "
+            f"found the file name '{shown}', which {fault}; "
             "wanted one inside it, such as 'a/1.jpg'. Correct the names, or put the pictures there"
         )
     return name

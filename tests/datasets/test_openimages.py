@@ -411,6 +411,14 @@ def test_bad_mask_tables(tmp_path: Path) -> None:
     }.items():
         path.write_text(text, newline="\n")
         _raises(root, message)
+    for names, message in {
+        ("a_2.png", "../a_2.png"): r"'../a_2.png', which leads out of the folder of pictures",
+        ("a_2.png", r"C:\a_2.png"): "'C:.a_2.png', which leads out",
+        (",a,", ",/a,"): "'/a', which leads out",
+        (",a,", ",a\0,"): r"'a.x00', which no file can have",
+    }.items():
+        path.write_text(whole.replace(*names), newline="\n")
+        _raises(root, rf"{path.name}: found the file name {message}")
     path.write_bytes(whole.encode().replace(b"a_2.png", b"\xff\xfe.png"))
     _raises(root, "is not a whole table: .*UTF8")
 

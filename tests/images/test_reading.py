@@ -195,3 +195,10 @@ def test_a_name_inside_the_folder_is_taken(name: str) -> None:
 def test_a_name_that_leads_out_of_the_folder_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="leads out of the folder of pictures"):
         within(name)
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"found the file name 'a\\x00.jpg', which no file can have; wanted one inside"
+    ):
+        within("a\0.jpg")
