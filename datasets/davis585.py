@@ -58,7 +58,7 @@ class Davis585(Dataset):
     def _frames(self) -> Mapping[str, Sequence[Path]]:
         """Frame's id -> the masks of its objects, sorted."""
         found: dict[str, list[Path]] = {}
-        for sequence in sorted(path for path in self.root.iterdir() if path.is_dir()):
+        for sequence in filter(Path.is_dir, list_files(self.root)):
             for path in list_files(sequence):
                 # As in the authors' reader, a mask is any PNG without "init" in its name.
                 if path.suffix == ".png" and "init" not in path.name:

@@ -83,6 +83,19 @@ def test_an_object_that_cannot_be_read_leaves_the_others(root: Path) -> None:
     assert "found 13 x 17 (h x w); wanted 12 x 17" in reasons["bear/object2_00009"]
 
 
+def test_128_is_beside_the_object_and_129_is_in_it(root: Path) -> None:
+    values = np.full((H, W), 128, np.uint8)
+    values[4:6, 3:6] = 129
+    PIL.Image.fromarray(values).save(root / "dog" / "object2_00000.png")
+    (only,) = Davis585(root).load("dog/00000").instances
+    assert only.mask.sum() == 6 and only.mask[4:6, 3:6].all()
+
+
+def test_hidden_folders_are_no_sequences(root: Path) -> None:
+    (root / "dog").rename(root / ".dog")
+    assert Davis585(root).sample_ids() == ["bear/00009", "bear/00019"]
+
+
 def test_another_folder_is_told(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(UserError, match=r"datasets/davis585\.py: no folder root=.*nowhere.*ClickSEG"):
         Davis585(root / "nowhere")
