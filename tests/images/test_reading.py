@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from harness.images.reading import read_rgb, read_rgb_of, sizes_digest, within
+from harness.images.reading import read_as_viewed, read_rgb, read_rgb_of, sizes_digest, within
 from toy_files import picture
 
 GRADIENT = (np.arange(32 * 48, dtype=np.uint16).reshape(32, 48) * 42).astype(np.uint16)
@@ -100,7 +100,7 @@ def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("orientation", "square"), [(2, False), (3, False), (4, False), (5, True), (6, True), (8, True)]
+    ("orientation", "square"), [(2, False), (3, False), (4, False), (5, True), (6, True), (7, True), (8, True)]
 )
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
 def test_a_picture_that_viewers_turn_to_the_same_size_raises(
@@ -112,6 +112,30 @@ def test_a_picture_that_viewers_turn_to_the_same_size_raises(
     with pytest.raises(ValueError, match=rf"{name}: found EXIF orientation {orientation}, .* without orientation"):
         read_rgb(path)
     assert read_rgb(path, turned=True).shape[0] == 32
+
+
+# EXIF 2.3, table 6: where the stored row 0 and column 0 of "abc def" are when it is viewed.
+VIEWED = {
+    1: "abc def",  # top, left
+    2: "cba fed",  # top, right
+    3: "fed cba",  # bottom, right
+    4: "def abc",  # bottom, left
+    5: "ad be cf",  # left, top
+    6: "da eb fc",  # right, top
+    7: "fc eb da",  # right, bottom
+    8: "cf be ad",  # left, bottom
+}
+
+
+@pytest.mark.parametrize(("orientation", "letters"), VIEWED.items())
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_picture_is_read_as_viewers_show_it(tmp_path: Path, name: str, orientation: int, letters: str) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    stored = PIL.Image.fromarray(np.frombuffer(b"abcdef", np.uint8).reshape(2, 3).repeat(3).reshape(2, 3, 3))
+    pixels = read_as_viewed(_saved(stored, tmp_path / name, exif=exif))
+    assert " ".join(row.tobytes().decode() for row in pixels[:, :, 0]) == letters
+    assert pixels.flags.c_contiguous and (pixels == pixels[:, :, :1]).all()
 
 
 def test_exif_that_is_damaged_says_nothing(tmp_path: Path) -> None:
