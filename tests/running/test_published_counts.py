@@ -32,6 +32,7 @@ from harness.running.published_counts import lines, published
         ("openimages", {}, (24730, 0.239)),
         ("openimages", {"seen": None}, (24730, None)),
         ("openimages", {"drop_inside": True}, None),
+        ("davis585", {"initial": "sp"}, (585, None)),
     ],
 )
 def test_a_count_is_of_those_parameters_alone(name: str, params: dict[str, Any], wanted: Any) -> None:
