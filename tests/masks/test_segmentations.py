@@ -74,6 +74,26 @@ def segmentations() -> list[tuple[Any, int, int]]:
     return found
 
 
+def test_a_list_of_points_is_a_polygon_and_points_of_three_numbers_are_none() -> None:
+    wanted = np.zeros((6, 8), bool)
+    wanted[1:3, 1:4] = True
+    np.testing.assert_array_equal(decode([[[1, 1], [4, 1], [4, 3], [1, 3]]], 6, 8), wanted)
+    with pytest.raises(ValueError, match="of 12 numbers; wanted x, y of three points"):
+        decode([[[1, 1, 0], [4, 1, 0], [4, 3, 0], [1, 3, 0]]], 6, 8)
+
+
+def test_a_small_polygon_in_the_corner_is_no_share_of_the_sides() -> None:
+    np.testing.assert_array_equal(np.argwhere(decode([[0, 0, 1, 0, 1, 1, 0, 1]], 6, 8)), [[0, 0]])
+    np.testing.assert_array_equal(np.argwhere(decode([[0, 0, 1.9, 0, 1.9, 1, 0, 1]], 6, 8)), [[0, 0], [0, 1]])
+
+
+def test_points_may_lie_as_far_outside_as_the_longer_side() -> None:
+    assert decode([[-8, -8, 16, -8, 16, 16, -8, 16]], 6, 8).all()
+    for far in (-8.01, 16.01):
+        with pytest.raises(ValueError, match="wanted it on the 6 x 8 image"):
+            decode([[far, 0, 4, 0, 4, 4]], 6, 8)
+
+
 @pytest.mark.slow
 @real_data.needs("coco")
 def test_all_real_segmentations() -> None:
