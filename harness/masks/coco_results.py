@@ -10,6 +10,7 @@ clicks had been given, and `draw`.
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def read(path: Path) -> Results:
         UserError: The file has another form, or an instance has a mask twice.
     """
     try:
-        content = orjson.loads(path.read_bytes())
+        content = orjson.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except (OSError, orjson.JSONDecodeError) as error:
         raise UserError(f"{path}: {error}; wanted COCO's results in JSON.") from error
     if not isinstance(content, list):

@@ -41,6 +41,12 @@ def test_ids_are_texts_however_they_are_written(tmp_path: Path) -> None:
     assert [each.instance_id for each in found.of("8", draw=3, clicks=5)] == ["8"] and not found.of("9", 0, 1)
 
 
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    path = written(tmp_path, one())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [each.instance_id for each in read(path).all] == ["7"]
+
+
 def test_several_masks_of_an_instance_are_its_candidates(tmp_path: Path) -> None:
     found = of(tmp_path, one(), one(segmentation=OTHER, score=0.9), one(instance_id=8, score=...))
     assert found.ranked and [each.score for each in found.of("7", 0, 1)] == [0.5, 0.9]
