@@ -168,6 +168,17 @@ def test_any_value_but_zero_is_inside_in_any_mode(tmp_path: Path, mode: str) -> 
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", H, W), _drawn(H, W))
 
 
+def test_a_palette_counts_by_its_colours_whatever_their_numbers(tmp_path: Path) -> None:
+    root = _write(tmp_path, [_row("a_1")])
+    numbers = np.ones((H, W), np.uint8)  # 1 is black here, and 0 white
+    numbers[3:5, 7:10] = 0
+    drawn = PIL.Image.frombytes("P", (W, H), numbers.tobytes())
+    drawn.putpalette([255, 255, 255, 0, 0, 0])
+    drawn.save(root / "validation-masks" / "a_1.png")
+    (only,) = _only(root).instances
+    assert only.mask.sum() == 6 and only.mask[3:5, 7:10].all()
+
+
 def test_listing_agrees_with_loading_and_needs_no_picture(tmp_path: Path) -> None:
     rows = [_row("a_2", label=DOG), _row("b_1", "b"), _row("a_1"), _row("a_3")]
     data = _open(_write(tmp_path, rows, images="", masks=["a_2.png", "a_1.png"]))
