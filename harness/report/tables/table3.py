@@ -26,6 +26,7 @@ from harness.report.comparison import (
     line_of,
     players,
     printed_beside,
+    printed_cell,
     quoted_note,
 )
 from harness.report.context import Context
@@ -123,11 +124,13 @@ def _section(
     yield best_of_row(Row((Cell(dataset), *cells), starts_section=True), columns)
     printed = {(row.method, row.variant): row for row in printed_beside(3, dataset, final, context)}
     if printed:
-        flags = dict.fromkeys(flag for row in printed.values() for flag in row.flags)
+        flags = dict.fromkeys(flag for row in printed.values() for flag in row.whole)
         several = any(slot.printed is None for slot in slots if slot.heading not in ("Oracle", SALIENCY))
-        quoted = [f"{printed[slot.printed].overall:.2f}" if slot.printed in printed else "–" for slot in slots]
+        quoted = [
+            printed_cell(printed[slot.printed], "overall") if slot.printed in printed else Cell("–") for slot in slots
+        ]
         name = Cell(f"published: {dataset}", (*flags, *((SEVERAL,) if several else ())))
-        yield Row((name, *[Cell(text) for text in quoted]), quoted=True)
+        yield Row((name, *quoted), quoted=True)
 
 
 def _counts(found: Sequence[pd.Series[Any]]) -> list[str]:

@@ -145,6 +145,8 @@ def test_published_numbers_stand_beneath_ours(cast: pd.DataFrame) -> None:
     built = build(cast.assign(dataset="refCOCO val", dataset_plugin="refcoco"))
     assert [row.quoted for row in built.body] == [False, True]
     assert texts(built)[1] == ["published: refCOCO val", "47.07", "52.48", "–", "66.16", "68.07"]
+    values = [None if cell.value is None else round(100 * cell.value, 2) for cell in built.body[1].cells]
+    assert values == [None, 47.07, 52.48, None, 66.16, 68.07]  # what a Parquet file holds
     assert built.footnotes[0] == "The paper does not say which of refCOCO's val, testA and testB it used."
     assert all(said.startswith("Trained on all classes, ") for said in built.footnotes[1:])
     assert "published: as the paper's Table 3 prints it, for one click; not measured here." in built.notes
