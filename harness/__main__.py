@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from harness.interrupts import answer_at_once
 
@@ -45,10 +47,30 @@ def _name_files_in_utf8() -> None:
 
 
 def _have_streams() -> None:
-    """Replace an output that the shell closed (`>&-`), for which Python has None, by one that keeps nothing."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
+    """Replace outputs that cannot always be written: a terminal's, and one that the shell closed (`>&-`).
+
+    For a closed one Python has None; what is printed there is dropped.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        elif stream.isatty():
+            raw = io.BufferedWriter(_Terminal(number, "wb", closefd=False))
+            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=True))
+
+
+class _Terminal(io.FileIO):
+    """A terminal, which may be closed while a run goes on or ends: what is then printed is dropped."""
+
+    def write(self, content: Any) -> int:
+        """Write bytes to the terminal, and return their number."""
+        try:
+            return super().write(content)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return len(content)
 
 
 def unfit() -> str:

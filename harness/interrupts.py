@@ -1,9 +1,9 @@
-"""Ends a command by one line and exit code 130 at Ctrl-C or a scheduler's SIGTERM, at any moment.
+"""Ends a command by one line and exit code 130 at Ctrl-C, a scheduler's SIGTERM or the end of its terminal.
 
 Until work begins the process ends at once. Nothing is lost by that, while an exception in the middle of an import would
 come out as another error. Once work has begun it ends in order: unfinished results are given up, to be computed again,
-and locks are released. Meanwhile a second SIGTERM changes nothing, for schedulers send several; a second Ctrl-C ends
-the process at once.
+and locks are released. Meanwhile a second SIGTERM changes nothing, for schedulers send several, nor does the SIGHUP of
+a terminal that is closed; a second Ctrl-C ends the process at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TypeVar
 
@@ -25,14 +25,16 @@ EXIT_CODE = 130
 interrupted = threading.Event()
 """Set once an interrupt has begun to end the work: later failures in threads left behind are then not reported."""
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 INTERRUPTED = "Interrupted. What is done is kept: the same command goes on from here."
 """The message that an interrupt prints if the command has none of its own."""
 
 
 def answer_at_once() -> None:
-    """From now on Ctrl-C and SIGTERM end this process at once; not where they are ignored, as in background jobs."""
-    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-        if signal.getsignal(number) is default:
+    """From now on these signals end this process at once; not one that is ignored, as nohup and background jobs do."""
+    for number in SIGNALS:
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
             signal.signal(number, _end)
 
 
@@ -49,7 +51,7 @@ def in_order(said: str = INTERRUPTED, leaves_threads: bool = False) -> Iterator[
     Python waits for threads of a pool as it exits. With `leaves_threads` the process ends without them.
     """
     interrupted.clear()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, interrupt)
@@ -90,13 +92,15 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
         KeyboardInterrupt: Always.
     """
     interrupted.set()
-    if signal.getsignal(signal.SIGTERM) is interrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is interrupt:
+            signal.signal(number, signal.SIG_IGN)
     if signal.getsignal(signal.SIGINT) is interrupt:
         signal.signal(signal.SIGINT, _end)
     raise KeyboardInterrupt
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    os.write(2, f"{INTERRUPTED}\n".encode())
+    with suppress(OSError):  # The terminal may be closed.
+        os.write(2, f"{INTERRUPTED}\n".encode())
     os._exit(EXIT_CODE)

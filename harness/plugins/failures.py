@@ -19,7 +19,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
-from harness.interrupts import interrupt
+from harness.interrupts import SIGNALS, interrupt
 from harness.messages import readable
 from harness.structures import UserError
 
@@ -109,7 +109,7 @@ def _by_signal(error: BaseException) -> bool:
     Python's own handler of Ctrl-C is written in C and leaves no frame. If it is in place, as in a notebook, every
     KeyboardInterrupt in the main thread, the only one in which handlers run, is taken for the user's.
     """
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(number) for number in SIGNALS]
     in_main = threading.current_thread() is threading.main_thread()
     if isinstance(error, KeyboardInterrupt) and in_main and signal.default_int_handler in handlers:
         return True

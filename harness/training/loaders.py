@@ -130,9 +130,10 @@ def _why(error: BrokenProcessPool) -> str:
 
 
 def _begin(make: Make, processes: int, threads: int, ended: connection.Connection) -> None:
-    """Set up a new process. It ignores Ctrl-C, which reaches it, too: the training decides when it ends."""
+    """Set up a new process. It ignores Ctrl-C and a closed terminal, which reach it, too: the training decides."""
     global _make
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     _make = lambda: make(processes, threads)  # noqa: E731
     # Each thread makes an example by itself. OpenCV and torch would start threads of their own for each of them, as
     # many as the machine has cores.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
@@ -273,6 +274,31 @@ def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("hears", "code"), [(signal.SIG_DFL, 130), (signal.SIG_IGN, 0)], ids=["told", "nohup"])
+def test_a_run_whose_terminal_is_closed_ends_in_order_or_goes_on(
+    elsewhere: Path, tmp_path: Path, run_name: str, hears: signal.Handlers, code: int
+) -> None:
+    told = tmp_path / "told"
+    config = _config(tmp_path, run_name, on_end=[f"echo $HARNESS_EXIT_CODE > {told}"])
+    environment = os.environ | {"PYTHONPATH": str(elsewhere), "DISC_SLEEPS_S": "0.5"}
+    process, terminal_side = pty.fork()
+    if process == 0:
+        signal.signal(signal.SIGHUP, hears)
+        os.chdir(ROOT)
+        os.execve(sys.executable, [sys.executable, "-m", "harness", "run", str(config)], environment)
+    give_up = time.monotonic() + 200
+    while len(_shards(run_name)) < 2 and time.monotonic() < give_up:
+        time.sleep(0.05)
+    os.close(terminal_side)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == code
+    assert told.read_text() == f"{code}\n"
+    assert 2 <= len(_shards(run_name)) <= (12 if code == 0 else 11)
+    assert (ROOT / "runs" / run_name / "report.md").exists() == (code == 0)
+    assert not (ROOT / "runs" / run_name / "lock.json").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("after_s", [0, 0.5, 2])
 def test_an_interrupt_while_it_starts_is_one_line(
     started: Callable[..., subprocess.Popen[str]], elsewhere: Path, tmp_path: Path, run_name: str, after_s: float
@@ -465,7 +491,9 @@ finally:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "ends_in_order"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
+@pytest.mark.parametrize(
+    ("number", "ends_in_order"), [(signal.SIGTERM, True), (signal.SIGHUP, True), (signal.SIGINT, False)]
+)
 def test_a_second_signal_is_exit_code_130_too(number: signal.Signals, ends_in_order: bool) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", ENDING],
