@@ -34,8 +34,9 @@ def report(
 ) -> None:
     """Print and write the tables of the rows that are there; nothing is computed again.
 
-    A folder is reported as it was run, without a look at data or weights; a config as it would be run now. With
-    --table, --format, --output or --intervals nothing but these tables is written.
+    A folder is reported as it was run, without a look at data or weights; a config as it would be run now, and nothing
+    is written if it asks for other rows. With --table, --format, --output or --intervals nothing but these tables is
+    written.
     """
     is_config = Path(target).suffix in (".yaml", ".yml")
     if table or form or output or intervals:
@@ -58,14 +59,21 @@ def report(
     run = _as_configured(Path(target), set_, limit, runs) if is_config else recorded(found_at(target))
     folder = run.store.folder
     writer = holder(folder)
-    # If the run is still going on, or its folder cannot be written, the report is only printed.
-    writes = writer is None and folder.writable()
+    # The report is only printed if the run is still going on, its folder cannot be written, or the config asks for
+    # other rows than the run has.
+    as_run = not is_config or _rows_asked(run) == _rows_asked(recorded(run.store))
+    writes = writer is None and as_run and folder.writable()
     with in_order(), Lock(folder) if writes else nullcontext():
         finished = build(run, write=writes)
     for made in finished.tables:
         console.print(to_terminal(made))
     if writer:
         warn(f"{folder} is being written by {writer}: results.parquet and report.md are not written by this command.")
+    elif not as_run:
+        warn(
+            f"{target} asks for other images, methods or data sets than {folder} was run with: results.parquet and "
+            "report.md there stay as they are."
+        )
     elif not writes:
         warn(f"{folder} cannot be written: results.parquet and report.md stay as they are.")
     if finished.failed:
@@ -92,3 +100,8 @@ def _as_configured(path: Path, set_: list[str], limit: int | None, runs: str | N
     for same in renamed(store, run.jobs):
         warn(f"{same} `run {path}` gives them the new label.")
     return run
+
+
+def _rows_asked(run: Recorded) -> set[tuple[str, str, str]]:
+    """The method, the data set and the image of all rows of a run."""
+    return {(job.method, job.dataset, one) for job in run.jobs for one in run.samples[job.dataset]}

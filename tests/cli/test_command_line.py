@@ -662,6 +662,21 @@ def test_an_interrupted_training_says_what_is_kept_and_then_where_it_went_on(
 
 
 @pytest.mark.slow
+def test_a_report_of_a_config_that_asks_for_other_rows_leaves_the_runs_own(here: Command, tmp_path: Path) -> None:
+    config, folder = written(tmp_path / "a.yaml", tables=["leaderboard"]), tmp_path / "a"
+    assert here("run", config, "--runs", tmp_path).returncode == 0
+    before = {path: path.read_bytes() for path in folder.glob("*.*")}
+    two = [{"name": "fakes:Steady", "label": "steady"}, {"name": "fakes:Steady", "label": "other"}]
+    for other in (["--limit", 2], ["--set", f"methods={json.dumps(two)}"]):
+        told = here("report", config, *other, "--runs", tmp_path)
+        assert "asks for other images, methods or data sets than" in told.stderr and "Leaderboard" in told.stdout
+        assert {path: path.read_bytes() for path in folder.glob("*.*")} == before
+    (folder / "report.md").unlink()
+    assert here("report", config, "--runs", tmp_path).returncode == 0 and (folder / "report.md").exists()
+    assert here("verify", folder).returncode == 0
+
+
+@pytest.mark.slow
 def test_a_locale_without_utf8_loses_no_rows_of_a_name_that_it_lacks(tmp_path: Path) -> None:
     """Python would name files in the locale's encoding, and pyarrow look for them in UTF-8."""
     path = written(tmp_path / "a.yaml", methods=[{"name": "fakes:Steady", "label": "Größe"}])
