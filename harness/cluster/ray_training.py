@@ -28,6 +28,12 @@ from ray.train import (
     WorkerGroupError,
 )
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.placement_group import (
+    PlacementGroup,
+    PlacementGroupID,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from harness.cluster.capacity import not_started
 from harness.cluster.connect import connect, is_own, readable
@@ -85,7 +91,12 @@ def fit_on_ray(
     trainer = _trainer(recipe, storage, scaling, {**given, "ledger": ledger, "last": last})
     asked = f"{recipe.workers} workers that ask for {readable(scaling.resources_per_worker or {})} each"
     with _passed_on(ledger, report, f"{asked}, and write to {storage}"):
-        ended = _ended(trainer, pulse)
+        try:
+            ended = _ended(trainer, pulse)
+        except KeyboardInterrupt:
+            # A command's workers end with it. In a notebook they would go on; now they end when they next keep a state.
+            ledger.give_up.remote(UserError("training: interrupted."))
+            raise
     # The ledger must be read first. Workers that find a reason there return at once, so Ray Train takes the training
     # for a success, although there is no checkpoint with finished weights.
     if reason := ray.get(ledger.given_up.remote()):
@@ -126,6 +137,7 @@ def _ended(trainer: TorchTrainer, pulse: Pulse) -> Result | WorkerGroupError:
         ClusterLostError: There is no cluster any more.
         StartError: A worker's node lacks a package.
     """
+    held = placement_group_table()
     try:
         # In a thread of its own: in the main thread Ray Train would replace the handler of Ctrl-C for good.
         return meanwhile(trainer.fit, pulse.check)
@@ -133,12 +145,27 @@ def _ended(trainer: TorchTrainer, pulse: Pulse) -> Result | WorkerGroupError:
         return error
     except ControllerError as error:
         pulse.check()
+        _give_back(held)
         if re.match(r"(ModuleNotFound|Import)Error", str(error).strip().splitlines()[-1]):
             raise not_started("the training", str(error)) from None
         raise  # A bug.
     except RayError:
         pulse.check()  # If the cluster is gone, this raises the clearer message.
         raise
+
+
+def _give_back(held: Mapping[str, Any]) -> None:
+    """Free the processors of workers that could not begin.
+
+    Ray Train forgets them; they would be held until this process ends, and its next training would wait for ever.
+
+    Args:
+        held: The placement groups from before the training, by which Ray holds processors.
+    """
+    own = ray.get_runtime_context().get_job_id()
+    for group in placement_group_table().keys() - held.keys():
+        if group.endswith(own):  # An id ends with that of the job that made it.
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
 
 
 def _fitted(found: Mapping[str, Any]) -> Fitted:

@@ -7,6 +7,8 @@ import io
 import json
 import math
 import shutil
+import time
+from _thread import interrupt_main
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -49,6 +51,16 @@ def losses(job: Recipe) -> dict[int, float]:
     told: list[Progress] = []
     train(job, told.append, report_every=1)
     return {progress.step: progress.loss for progress in told}
+
+
+def free_again(within_s: float = 90.0) -> bool:
+    """Whether no training holds a processor any more."""
+    give_up = time.monotonic() + within_s
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 LIST = "checkpoint_manager_snapshot.json"
@@ -95,6 +107,22 @@ def test_a_node_that_lacks_a_package_is_named(tmp_path: Path, monkeypatch: pytes
     said = r"^cluster: a process for the training cannot start on node \S+: ModuleNotFoundError: No .* 'only_here'\."
     with pytest.raises(UserError, match=said):
         train(recipe(tmp_path / "a.safetensors", workers=2), print)
+    assert free_again()
+
+
+@pytest.mark.slow
+def test_an_interrupt_in_a_notebook_ends_the_workers_too(tmp_path: Path) -> None:
+    told: list[Progress] = []
+
+    def interrupted_once(progress: Progress) -> None:
+        told.append(progress)
+        if len(told) == 1:
+            interrupt_main()
+
+    with pytest.raises(KeyboardInterrupt):
+        endless = recipe(tmp_path / "a.safetensors", workers=2, steps=10**6)
+        train(endless, interrupted_once, report_every=1)
+    assert free_again()
 
 
 @pytest.mark.slow
