@@ -130,7 +130,7 @@ class OpenImages(Dataset):
     @cached_property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # nothing is read before it is asked for
         """The category names, in the order of the class list."""
-        return tuple(self._classes.listed.values())
+        return tuple(dict.fromkeys(self._classes.listed.values()))  # Several labels may have one name.
 
     @cached_property
     def _categories(self) -> tuple[str | None, ...]:

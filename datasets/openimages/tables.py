@@ -9,13 +9,13 @@ import csv
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv
 
+from harness.messages import number_of
 from harness.structures import UserError
 
 _BLOCK_BYTES = 1 << 25
@@ -40,7 +40,8 @@ def batches(path: Path, types: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
     """The wanted columns of a CSV, block by block; a large file shows its progress on stderr.
 
     Raises:
-        UserError: The file is not a CSV with these columns from the first row to the last, or has no row.
+        UserError: The file is not a CSV with these columns from the first row to the last, or has no row, or lines that
+            are in no row.
     """
     size, said, rows = path.stat().st_size, time.monotonic(), 0
     with path.open("rb") as file:
@@ -67,15 +68,30 @@ def batches(path: Path, types: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
             ) from error
     if not rows:
         raise UserError(f"datasets/openimages/openimages.py: {path}: found no row below the header. {DOWNLOAD} again.")
+    _check_count(path, rows)
 
 
 def _check_header(path: Path, line: bytes, types: Mapping[str, pa.DataType]) -> None:
-    names = next(csv.reader(StringIO(line.decode("utf-8-sig", "replace"))), [])
+    try:
+        names = next(csv.reader(line.decode("utf-8-sig", "replace").splitlines()), [])
+    except csv.Error:  # 131,072 letters without a comma
+        names = []
     missing = [name for name in types if names.count(name) != 1]
     if missing:
         raise UserError(
             f"datasets/openimages/openimages.py: {path}: found the columns {', '.join(names)[:200] or 'of no header'}; "
             f"wanted {', '.join(missing)} once among them. {DOWNLOAD}."
+        )
+
+
+def _check_count(path: Path, rows: int) -> None:
+    """Refuse a table of which some lines are in no row: a quote that is never closed takes in all lines behind it."""
+    with path.open("rb") as file:
+        lines = sum(not line.isspace() for line in file) - 1
+    if rows < lines:
+        raise UserError(
+            f"datasets/openimages/openimages.py: {path}: found {number_of(rows, 'row')} in {lines} lines below the "
+            f'header; wanted one in each. A quote (") in it is not closed. {DOWNLOAD} again.'
         )
 
 

@@ -140,6 +140,7 @@ def test_labels_of_one_name_are_one_class(tmp_path: Path) -> None:
     root = _write(tmp_path, [_row(), _row("a_2", label=DOG)])
     _table(root / "oidv7-class-descriptions-boxable.csv", ["LabelName", "DisplayName"], {**NAMES, DOG: "Cat"}.items())
     assert [(one.category, one.same_class_count) for one in _only(root).instances] == [("Cat", 2), ("Cat", 2)]
+    assert _open(root).classes == ("Cat", "Ball (Object)")
 
 
 @pytest.mark.parametrize("size", [(H, W), (16, 24), (50, 75), (1067, 1601), (65, 97)])
@@ -419,6 +420,8 @@ def test_bad_mask_tables(tmp_path: Path) -> None:
         whole.replace("ImageID", "image", 1): "found the columns MaskPath, image, .*; wanted ImageID once",
         whole.replace("LabelName", "ImageID", 1): "wanted ImageID, LabelName once among them",
         "\x1f\x8b\x08": "wanted MaskPath",
+        "x" * 200_000 + whole: "found the columns of no header",
+        whole.replace("0.9,", '0.9,"', 1): r"found 1 row in 2 lines below the header.* A quote .* not closed",
     }.items():
         path.write_text(text, newline="\n")
         _raises(root, message)
@@ -460,6 +463,20 @@ def test_a_missing_part_of_the_layout(tmp_path: Path, gone: str, message: str) -
     (root / gone).rename(root / "gone")
     with pytest.raises(UserError, match=message):
         _open(root)
+
+
+def test_line_ends_of_old_macs(tmp_path: Path) -> None:
+    root = _write(tmp_path, [_row(), _row("a_2", label=DOG)])
+    for path in [*root.glob("*.csv"), *root.glob("*.txt")]:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    assert [instance.category for instance in _only(root).instances] == ["Cat", "Dog"]
+
+
+def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    root = _write(tmp_path, [_row(), _row("a_2", label=DOG)])
+    path = root / "validation-annotations-object-segmentation.csv"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n\r\n"))
+    assert [instance.category for instance in _only(root).instances] == ["Cat", "Dog"]
 
 
 def test_windows_line_ends_and_a_byte_order_mark(tmp_path: Path) -> None:
