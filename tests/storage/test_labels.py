@@ -167,6 +167,25 @@ def test_only_what_the_new_label_lacks_is_taken(tmp_path: Path) -> None:
     (same,) = renamed(store, facts(tmp_path, CALM))
     assert len(same.samples) == 4 and not same.taken
     assert start(tmp_path, CALM) == 0 and verified(store).lacking == []
+    assert renamed(Store(tmp_path / "runs" / "a"), facts(tmp_path, CALM)) == []
+
+
+def test_rows_go_to_one_of_two_new_labels_of_the_same_method(tmp_path: Path) -> None:
+    start(tmp_path, STEADY)
+    assert start(tmp_path, CALM, {**STEADY, "label": "quiet"}) == 6
+    assert verified(Store(tmp_path / "runs" / "a")).lacking == []
+    assert rows(tmp_path).groupby("method")["image_id"].nunique().to_dict() == {"calm": 6, "quiet": 6}
+
+
+def test_a_shard_that_is_taken_in_part_names_only_the_images_that_were_taken(tmp_path: Path) -> None:
+    start(tmp_path, STEADY)
+    start(tmp_path, STEADY, CALM, limit=1)  # calm has one of the images of steady's first shard
+    assert start(tmp_path, CALM) == 0
+    store, (calm,) = Store(tmp_path / "runs" / "a"), facts(tmp_path, CALM)
+    named = {name: {*header.samples} for name, header in store.headers(calm.key).items()}
+    assert sorted(len(images) for images in named.values()) == [1, 1, 2, 2]
+    assert named == {name: {*store.read(calm.key, name)["image_id"].to_pylist()} for name in named}
+    assert rows(tmp_path)["image_id"].nunique() == 6
 
 
 @pytest.mark.parametrize(("swapped", "back"), [(False, True), (True, False), (True, True)])

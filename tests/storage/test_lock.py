@@ -104,6 +104,14 @@ def test_who_is_gone_is_taken_over_from(
     assert "taken over from process" in caplog.text and "which is gone" in caplog.text
 
 
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="Linux alone has namespaces of pids")
+def test_an_owner_says_within_which_boot_and_namespace_its_pid_counts(folder: Folder) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with Lock(folder):
+        said = json.loads(lock_file(folder).read_text())
+    assert said["processes"] == f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux alone tells a zombie by a file")
 def test_who_has_ended_is_gone_though_its_parent_never_asked(folder: Folder) -> None:
     zombie = subprocess.Popen([sys.executable, "-c", ""])

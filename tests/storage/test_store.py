@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -37,6 +38,7 @@ from harness.storage.rows import (
     repeats,
     schema,
     table,
+    with_dictionaries,
 )
 from harness.storage.shards import Header, header_of, name_of, packed
 from harness.storage.store import Store, found_at, no_run, store_of
@@ -173,6 +175,13 @@ def test_a_row_that_repeats_the_one_before_is_marked() -> None:
         assert repeats(one, ["text", "draw"]).tolist() == [False, True, False, True, False, True]
         assert repeats(one, ["draw"]).tolist() == [False, True, True, True, False, True]
         assert repeats(one[:0], ["text"]).tolist() == []
+
+
+def test_coded_texts_are_in_the_order_of_the_texts_whichever_came_first() -> None:
+    whole = with_dictionaries(pa.table({"method": ["b", "a", None, "c", "b"]}))
+    method = as_frame(whole)["method"]
+    assert method.cat.categories.tolist() == ["a", "b", "c"] and method.cat.ordered
+    assert method.cat.codes.tolist() == [1, 0, -1, 2, 1] and method.tolist()[:2] == ["b", "a"]
 
 
 def test_the_metrics_of_rows_are_their_numbers_and_empty_columns() -> None:
@@ -319,6 +328,20 @@ def test_a_damaged_shard_is_redone(store: Store, damage: Any, caplog: pytest.Log
     assert not path.exists() and f"{path.name}: no whole shard; removed" in caplog.text
     fresh.write(JOB, ["1"], [record("a")])
     assert list(rows(fresh)["instance_id"]) == ["a", "b"]
+
+
+def test_a_shard_that_the_disk_does_not_give_now_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write(JOB, ["1"], [record("a")])
+    (path,) = shard_files(store)
+
+    def failing(_: object) -> pa.Schema:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.storage.shards.pq.read_schema", failing)
+        with pytest.raises(UserError, match=rf"{path.name}: cannot be read \(Input/output error\)"):
+            opened(Store(store.folder))
+    assert path.exists() and Store(store.folder).done(JOB) == {"1"}
 
 
 def test_a_foreign_parquet_file_is_no_shard_and_nobody_s_to_remove(store: Store) -> None:
