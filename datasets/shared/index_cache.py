@@ -52,8 +52,7 @@ def cached(name: str, files: Sequence[Path], build: Callable[[], pa.Table]) -> p
             return table
     table = build()
     try:
-        _write(table, folder, key)
-        _drop_old(folder, kind)
+        _drop_old(folder, kind, _write(table, folder, key))
     except OSError as error:
         _log.info("%s: the index of %s is not kept (%s)", folder, name, error)
     return table
@@ -73,7 +72,8 @@ def _state(path: Path) -> tuple[int, int]:
         stat = path.stat()
     except OSError:
         return -1, -1
-    return stat.st_size, stat.st_mtime_ns
+    # A file that may not be read is as good as missing. Its size and time stay the same once it may be.
+    return (stat.st_size, stat.st_mtime_ns) if os.access(path, os.R_OK) else (-1, -1)
 
 
 def _read(path: Path) -> pa.Table | None:
@@ -95,12 +95,14 @@ def _touch(path: Path) -> None:
         return
 
 
-def _write(table: pa.Table, folder: Path, key: str) -> None:
-    """The last part of a name is the digest of the content, so that an entry that was cut is known by its name."""
+def _write(table: pa.Table, folder: Path, key: str) -> Path:
+    """Write an entry, whose name ends in the digest of its content, so that one that was cut is known by its name."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     content = sink.getvalue()
-    atomic.write(folder / f"{key}-{hashlib.sha256(content).hexdigest()[:20]}.parquet", content)
+    path = folder / f"{key}-{hashlib.sha256(content).hexdigest()[:20]}.parquet"
+    atomic.write(path, content)
+    return path
 
 
 def _digest_of_content(path: Path) -> str:
@@ -108,10 +110,12 @@ def _digest_of_content(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:20]
 
 
-def _drop_old(folder: Path, kind: str) -> None:
-    """Delete all but the last used entries of a kind, and what killed processes left."""
+def _drop_old(folder: Path, kind: str, new: Path) -> None:
+    """Delete all but the new and the last used entries of a kind, and what killed processes left."""
     entries = [*folder.glob(f"{kind}-*.parquet"), *folder.glob(f".{kind}-*.parquet.*")]
-    for path in sorted(entries, key=_last_used, reverse=True)[_KEPT:]:
+    # The others may have times of a clock that was ahead, and would then seem to be newer than the new one.
+    others = sorted((path for path in entries if path != new), key=_last_used, reverse=True)
+    for path in others[_KEPT - 1 :]:
         path.unlink(missing_ok=True)
 
 

@@ -164,6 +164,30 @@ def test_entries_used_last_are_kept_and_old_ones_go(file: Path, index: Path) -> 
         assert builder.asked == built
 
 
+def test_a_new_entry_stays_though_others_have_times_of_a_clock_that_was_ahead(file: Path, index: Path) -> None:
+    for state in range(8):
+        os.utime(file, ns=(state, state))
+        Builder(file).ask()
+    for entry in index.iterdir():
+        os.utime(entry, (entry.stat().st_mtime + 86_400,) * 2)
+    os.utime(file, ns=(8, 8))
+    first, second = Builder(file), Builder(file)
+    first.ask()
+    second.ask()
+    assert (first.asked, second.asked) == (1, 0) and len(list(index.iterdir())) == 8
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_could_not_be_read_is_read_once_it_may_be(file: Path) -> None:
+    def build() -> pa.Table:
+        return pa.table({"text": [file.read_text() if os.access(file, os.R_OK) else "unreadable"]})
+
+    file.chmod(0)
+    assert cached("texts 1", [file], build)["text"].to_pylist() == ["unreadable"]
+    file.chmod(0o600)
+    assert cached("texts 1", [file], build)["text"].to_pylist() == ["one"]
+
+
 ASKED_BY_A_PROCESS = """
 import sys
 from pathlib import Path
