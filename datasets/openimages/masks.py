@@ -50,7 +50,7 @@ def _decoded(path: Path) -> Mask:
         with opened(path) as image:
             image.load()
             mode, pixels = image.mode, np.asarray(image if image.mode in ("1", "L") else image.convert("RGB"))
-    except TooLargeError:
+    except (TooLargeError, PermissionError):
         raise
     except _DAMAGE as error:
         raise OSError(

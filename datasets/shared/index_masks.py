@@ -37,7 +37,7 @@ def read_indices(path: Path) -> Indices:
             image.verify()  # Checks checksums, which decoding does not; the image is closed then.
         with opened(path) as image:
             indices, turn = np.array(image), orientation(image)
-    except TooLargeError:
+    except (TooLargeError, PermissionError):
         raise
     except _DAMAGE as error:
         raise OSError(

@@ -90,7 +90,7 @@ def _decoded(path: Path) -> PIL.Image.Image:
         with opened(path) as image:
             turn = orientation(image)  # before PIL turns a TIFF by it
             image.load()
-    except TooLargeError:
+    except (TooLargeError, PermissionError):
         raise
     except Exception as error:  # PIL raises whatever the damage leads to
         raise OSError(

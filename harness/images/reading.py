@@ -91,7 +91,7 @@ def read_rgb(path: Path, turned: bool = False) -> Image:
             mode, pixels = image.mode, np.array(image if kept else image.convert("RGB"))
             turn = before if before != 1 else orientation(image)
             count = getattr(image, "n_frames", 1)
-    except TooLargeError:
+    except (TooLargeError, PermissionError):
         raise
     except _DAMAGE as error:
         raise OSError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ def test_each_reader_says_what_it_is_and_reads_it_on_request(
         read(path)
     monkeypatch.setenv("HARNESS_MAX_MEGAPIXELS", "0.0016")
     assert read(path) is not None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("read", READERS)
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+    PIL.Image.new("L", (48, 32), 255).save(tmp_path / "a.png")
+    (tmp_path / "a.png").chmod(0)
+    with pytest.raises(PermissionError, match=r"Permission denied: '.*a\.png'"):
+        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("said", ["many", "0", "-1", "nan", "inf", "1e-9"])
