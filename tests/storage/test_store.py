@@ -238,6 +238,17 @@ def test_a_sample_in_two_shards_counts_once(store: Store) -> None:
     assert list(found["instance_id"]) == ["a", "b", "c"]
 
 
+def test_the_wanted_samples_stay_those_of_the_caller(store: Store) -> None:
+    store.write(JOB, ["1", "2"], [record("a"), record("b", "2")])
+    wanted = {"1", "2", "3"}
+    assert [fresh for *_, fresh in store.counting(JOB, wanted)] == [{"1", "2"}] and wanted == {"1", "2", "3"}
+
+
+def test_a_start_that_is_no_part_has_no_parts(store: Store) -> None:
+    save_manifest(opened(store).folder, store.manifest() | {"parts": 16})
+    assert "parts" not in opened(store).manifest()
+
+
 def test_jobs_of_labels_that_look_alike_keep_apart(store: Store) -> None:
     alike = [JOB, replace(JOB, method="Ours; large"), replace(JOB, method="Ours", dataset="large-toys")]
     assert len({job.key for job in alike}) == 3
