@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +79,15 @@ class Listing:
                 raise ValueError(f"{self.path}: changed since it was listed; wanted one state. Start the run again.")
             for row in rows:
                 file.seek(row["start"])
-                yield row, json.loads(file.read(row["stop"] - row["start"]))
+                yield row, self._parsed(file.read(row["stop"] - row["start"]), int(row["start"]))
+
+    def _parsed(self, text: bytes, start: int) -> Mapping[str, Any]:
+        try:
+            return cast(Mapping[str, Any], json.loads(text))
+        except UnicodeDecodeError as error:  # Listing it decoded no more than its ids.
+            raise ValueError(
+                f"{self.path}: the annotation at byte {start} is not UTF-8 ({error}); save the file in that encoding"
+            ) from error
 
 
 def check_layout(json_path: Path, image_folder: Path) -> None:

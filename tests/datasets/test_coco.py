@@ -371,6 +371,14 @@ def test_letters_beyond_ascii_are_one_id_in_utf_8_and_escaped(tmp_path: Path, le
     assert _facts(_tool(tmp_path, content, escaped)) == rows
 
 
+def test_an_annotation_in_another_encoding_names_the_file_and_the_place(tmp_path: Path) -> None:
+    root = _write(tmp_path, _json([_annotation(1, note="Fuesse")]))
+    path = root / "annotations" / "instances_val2017.json"
+    path.write_bytes(path.read_bytes().replace(b"Fuesse", "Füße".encode("latin-1")))
+    with pytest.raises(ValueError, match=rf"{path.name}: the annotation at byte \d+ is not UTF-8 \(.*0xfc"):
+        Coco(root, seen=None).load("7")
+
+
 def test_a_byte_order_mark_of_utf_8_is_passed_over_and_utf_16_is_named(tmp_path: Path) -> None:
     root = _write(tmp_path, _json([_annotation()]))
     path = root / "annotations" / "instances_val2017.json"
