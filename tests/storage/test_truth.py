@@ -102,6 +102,13 @@ def test_rows_of_the_last_round_alone_are_disputed_by_their_very_first_click_onl
     assert list(disputes(moved[moved["click_index"] == 2])) == ["toys"]
 
 
+def test_rows_of_one_click_are_disputed_by_it_also_without_the_columns_of_a_whole_run(finished: Store) -> None:
+    rows = rows_of(edited(finished, "wide-toys", other_click))
+    first = rows[rows["click_index"] == 1]
+    assert list(disputes(first)) == list(disputes(first.drop(columns="run"))) == ["toys"]
+    assert disputes(first.drop(columns="click_strategy")) == {}, "nobody knows whether it was one rule"
+
+
 def test_two_areas_of_one_instance_are_named_with_both_values(finished: Store) -> None:
     rows = rows_of(edited(finished, "wide-toys", other_area))
     assert list(disputes(rows)) == ["toys"]
