@@ -23,6 +23,12 @@ def test_clicks_are_told_apart_by_place_order_sign_and_number() -> None:
         assert click_keys(back.iloc[2:]).tolist() == keys[2:].tolist()
 
 
+def test_every_click_of_a_small_picture_has_a_key_of_its_own() -> None:
+    places = [(x, y, positive) for x in range(5) for y in range(5) for positive in (True, False)]
+    lists = [[{"x": x, "y": y, "positive": positive}] for x, y, positive in places]
+    assert len(set(click_keys(pd.Series(lists)).tolist())) == 50
+
+
 def test_points_of_parts_of_a_column_and_of_plain_lists() -> None:
     one, two = {"x": 3, "y": 4, "positive": True}, {"x": 5, "y": 6, "positive": False}
     lists = [[one], None, [], [one, two]]

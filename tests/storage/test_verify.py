@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,10 +21,10 @@ from harness.results.recorded import recorded
 from harness.results.reported import report
 from harness.running.one_run import run
 from harness.storage import completeness
-from harness.storage.completeness import Findings
+from harness.storage.completeness import Asked, Findings
 from harness.storage.folder import Folder
 from harness.storage.lock import Lock, Owner
-from harness.storage.manifest import save_manifest, save_samples
+from harness.storage.manifest import JobFacts, save_manifest, save_samples
 from harness.storage.shards import Header, header_of, name_of, packed
 from harness.storage.store import Store
 from harness.storage.verify import verified
@@ -384,6 +385,19 @@ def test_many_damaged_shards_are_named_shortly(finished: Callable[..., Store]) -
         path.write_bytes(b"")
     lacking = found(store).lacking
     assert sum(": damaged (" in line for line in lacking) == 5 and lacking[5] == "and 1 more shards with the same fault"
+
+
+@pytest.mark.parametrize(
+    ("rounds", "said"),
+    [((2, 4, 6), []), ((2, 6), ["2, 6"]), ((2, 4), ["2, 4"]), ((2, 3, 4, 5, 6), ["2, 3, 4, 5, 6"])],
+)
+def test_a_rule_of_two_clicks_a_round_has_rows_after_every_second_one(rounds: tuple[int, ...], said: list[str]) -> None:
+    same = {"method": "steady", "dataset": "toys", "image_id": "1", "instance_id": "1a", "draw": 0, "partner": None}
+    rows = pd.DataFrame([same | {"click_index": one, "ranking": "size", "status": "ok"} for one in rounds])
+    seen = Findings()
+    completeness.check_job(seen, Asked(JobFacts("steady", "toys", {}, {}), ["1"], 6), {"1"}, rows)
+    lacking = "steady on toys: there are rows after {} clicks; wanted every round up to 6"
+    assert seen.lacking == [lacking.format(one) for one in said]
 
 
 def test_the_key_is_that_of_the_results() -> None:
