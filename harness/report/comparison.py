@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.plugins.scale import SHARE, Scale
 from harness.report.context import Context
-from harness.report.layout import Cell, Row, signed, spread
+from harness.report.layout import Cell, Row, signed, with_interval
 from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
 from harness.report.scores import plugin_of
@@ -133,8 +133,15 @@ def gain_cell(gain: Gain | None, context: Context, doubts: tuple[str, ...] = ())
     """A cell with a difference in points, and its interval and n if the context wants them; empty for no gain."""
     if gain is None:
         return Cell("", doubts)
-    behind = spread(signed(gain.low), signed(gain.high), gain.n) if context.intervals else ""
-    return Cell(signed(gain.difference), doubts, n=gain.n, spread=behind)
+    cell = Cell(signed(gain.difference), doubts, gain.difference, n=gain.n)
+    return with_interval(cell, gain.low, gain.high, signed) if context.intervals else cell
+
+
+def interval_cell(gain: Gain, nothing: str, doubts: tuple[str, ...] = ()) -> Cell:
+    """A cell with a difference in points and, always, its interval; `nothing` for a gain over no instance."""
+    if not gain.n:
+        return Cell(nothing, doubts)
+    return Cell(interval(gain), doubts, gain.difference, gain.low, gain.high, gain.n)
 
 
 def absent(parts: Sequence[Part], lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[str]:

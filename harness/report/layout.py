@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -41,7 +41,7 @@ class Cell:
 
     Attributes:
         spread: The interval and n, which follow the text if intervals were asked for; a page may show and hide them.
-        value: The mean that the text rounds, for formats that programs read; None if there is none.
+        value: The mean or the difference that the text rounds, for formats that programs read; None if there is none.
         low: The lower end of the mean's 95 % interval, if intervals were asked for; `high` is the upper.
         n: How many instances the mean is over.
         strong: The best of its column; printed bold.
@@ -149,11 +149,19 @@ def _for_others(cell: Cell) -> Cell:
     return replace(cell, text=without_folders(cell.text), notes=tuple(map(without_folders, cell.notes)), links=links)
 
 
-def with_interval(cell: Cell, low: float, high: float) -> Cell:
-    """The cell of a mean with its 95 % interval and n behind it; as it was where there is no mean."""
+def with_interval(cell: Cell, low: float, high: float, shown: Callable[[float], str] | None = None) -> Cell:
+    """The cell of a mean with its 95 % interval and n behind it; as it was where there is no mean.
+
+    Args:
+        cell: The cell.
+        low: The lower end, in the unit of the cell's value.
+        high: The upper end.
+        shown: Writes an end; by default without a sign, as the cell's scale does.
+    """
     if cell.value is None or math.isnan(cell.value):
         return cell
-    ends = cell.scale.shown(low), cell.scale.shown(high)
+    shown = shown or cell.scale.shown
+    ends = shown(low), shown(high)
     bounds = (None, None) if math.isnan(low) else (low, high)
     return replace(cell, low=bounds[0], high=bounds[1], spread=spread(*ends, cell.n))
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from harness.plugins.registry import register_table
 from harness.report.baselines import baselines
-from harness.report.comparison import answers, interval
+from harness.report.comparison import answers, interval_cell
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, share, with_interval
 from harness.report.scores import (
@@ -104,7 +104,7 @@ def _rows(
             # mean is over.
             count = max(rows["category"].nunique() for _, rows in part.values())
             label = Cell(f"mean over {count} class{'es' * (count != 1)}")
-            gains = [_gain(_class_gain(rows)) for rows in over.values()]
+            gains = [interval_cell(_class_gain(rows), "") for rows in over.values()]
             means = _means(part, shown, context, class_mean)
             note = tuple(dict.fromkeys(said for line, _ in own.values() for said in about(line, final, context)))
             names = [Cell(dataset, note if seen is None else ()), label, Cell(half)]
@@ -113,7 +113,7 @@ def _rows(
     for category, half in _halves(every).items():
         part = {name: (line, _of(rows, "category", category)) for name, (line, rows) in own.items()}
         count = max(len(rows) for _, rows in part.values())
-        gains = [_gain(mean_gain(_of(rows, "category", category))) for rows in pairs.values()]
+        gains = [interval_cell(mean_gain(_of(rows, "category", category)), "") for rows in pairs.values()]
         names = cells([dataset, str(category), half, str(count)])
         yield Row((*names, *_means(part, shown, context, _mean), *gains))
 
@@ -154,7 +154,3 @@ def _means(part: Own, shown: list[str], context: Context, mean: Any) -> Iterator
         found = mean(rows) if line["missing"] == 0 else NO_GAIN
         cell = share(found.difference, gaps(line), n=found.n)
         yield with_interval(cell, found.low, found.high) if context.intervals else cell
-
-
-def _gain(found: Gain) -> Cell:
-    return Cell(interval(found) if found.n else "", n=found.n or None)

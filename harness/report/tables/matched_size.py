@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import interval
+from harness.report.comparison import interval_cell
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, share
 from harness.report.scores import (
@@ -88,7 +88,7 @@ def _row(line: pd.Series[Any], own: pd.DataFrame, starts: bool, final: FinalClic
             found = stratified(own, "iou", where, some) if whole else NO_GAIN
             shown.append(share(found.difference, gaps(line), n=found.n))
         gap = stratified(own, "iou", where, parts) if whole else NO_GAIN
-        shown.append(Cell(interval(gap) if gap.n else "–", gaps(line), n=gap.n))
+        shown.append(interval_cell(gap, "–", gaps(line)))
     kept = int(bins.isin(list(weights)).sum())
     ranking = Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ())
     names = [Cell(line["dataset"]), Cell(line["method"], about(line, final, context) + failures(line, final)), ranking]

@@ -17,11 +17,12 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import answers, ends
+from harness.report.comparison import answers, ends, gain_cell
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, percent, share, signed, spread
+from harness.report.layout import Cell, Column, Row, Table, percent, share, signed
 from harness.report.scores import about, bounds, failures, gaps, named, of_line, scored, scores, with_intervals
 from harness.statistics.final_clicks import ENTRY, FinalClicks, at_click, over_draws
+from harness.statistics.means import Gain
 
 _GENERAL = (
     "IoU in: the IoU of what a prompt began with (a rough mask, or the filled box) with the ground truth; out: that "
@@ -108,8 +109,7 @@ def _row(
     cells = [share(means[name], gaps(line), n=n) for name in (IN, OUT, "worse")]
     shown_in, shown_out, worse = with_intervals(cells, values[[IN, OUT, "worse"]], own, context)
     low, high = between["change"]
-    behind = spread(signed(low), signed(high), n) if context.intervals and whole else ""
-    change = Cell(signed(means["change"]), gaps(line), n=n, spread=behind)
+    change = gain_cell(Gain(means["change"], low, high, n), context, gaps(line))
     names = (Cell(line["dataset"]), Cell(named(line), about(line, final, context) + failures(line, final)))
     counts = (Cell(str(n)), Cell(str(failed)))
     row = Row((*names, Cell(kind), Cell(str(number)), shown_in, shown_out, change, worse, *counts), kind == "all")

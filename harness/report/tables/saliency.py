@@ -12,9 +12,9 @@ import pandas as pd
 
 from harness.plugins.registry import register_table
 from harness.report.baselines import baselines
-from harness.report.comparison import PARTS, answers, gains
+from harness.report.comparison import PARTS, answers, gain_cell, gains
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, best_strong, share, signed, spread
+from harness.report.layout import Cell, Column, Row, Table, best_strong, share
 from harness.report.scores import (
     about,
     clicks_note,
@@ -118,8 +118,6 @@ def _row(
     line: pd.Series[Any], maps: list[Cell], gain: Gain | None, final: FinalClicks, context: Context, starts: bool
 ) -> Row:
     names = (Cell(line["dataset"]), Cell(line["method"], about(line, final, context) + failures(line, final)))
-    shown = "" if gain is None else signed(gain.difference)
-    behind = spread(signed(gain.low), signed(gain.high), gain.n) if gain and context.intervals else ""
     counts = [Cell(str(line[name]), gaps(line)) for name in ("n", "failed")]
     means = [mean_cell(line, column) for column in PARTS]
-    return Row((*names, *maps, *means, Cell(shown, spread=behind), *counts), starts)
+    return Row((*names, *maps, *means, gain_cell(gain, context), *counts), starts)

@@ -90,7 +90,10 @@ def _gains(dataset: str, lines: pd.DataFrame, final: FinalClicks, context: Conte
 def _gain_row(dataset: str, name: str, common: Sequence[int], found: Sequence[Mapping[str, Gain]]) -> Row:
     points = {part: [one[part].difference for one in found if part in one] for part in PARTS.values()}
     said = [f"{name}, {part}: {', '.join(map(signed, values))}." for part, values in points.items() if values]
-    cells = [Cell(signed(fmean(values)) + _spread(values)) if values else Cell() for values in points.values()]
+    cells = [
+        Cell(signed(mean := fmean(values)) + _spread(values), value=mean) if values else Cell()
+        for values in points.values()
+    ]
     return Row((Cell(dataset), Cell(name, tuple(said)), Cell(", ".join(map(str, common))), *cells))
 
 

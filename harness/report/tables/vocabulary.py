@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import PARTS, answers, gains
+from harness.report.comparison import PARTS, answers, gain_cell, gains
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, best_strong, signed, spread
+from harness.report.layout import Cell, Column, Row, Table, best_strong
 from harness.report.scores import about, clicks_note, failures, gaps, iou_heading, mean_cell, scores
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Gain
@@ -68,10 +68,6 @@ def _gain(line: pd.Series[Any], base: pd.Series[Any] | None, final: FinalClicks)
 def _row(line: pd.Series[Any], gain: Gain | None, final: FinalClicks, context: Context, starts: bool) -> Row:
     chosen = context.facts(line["method"]).vocabulary
     names = (Cell(line["dataset"]), Cell(line["method"], about(line, final, context) + failures(line, final)))
-    shown = "" if gain is None else signed(gain.difference)
-    behind = spread(signed(gain.low), signed(gain.high), gain.n) if gain and context.intervals else ""
     counts = [Cell(str(line[name]), gaps(line)) for name in ("n", "failed")]
     means = [mean_cell(line, column) for column in PARTS]
-    return Row(
-        (*names, Cell(CALLED.get(chosen, Path(chosen).name)), *means, Cell(shown, spread=behind), *counts), starts
-    )
+    return Row((*names, Cell(CALLED.get(chosen, Path(chosen).name)), *means, gain_cell(gain, context), *counts), starts)

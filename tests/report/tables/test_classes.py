@@ -45,6 +45,8 @@ def test_means_over_classes_and_every_class(rows: pd.DataFrame) -> None:
     ]
     gains = [line[5].partition(" ")[0] for line in texts(rows)]
     assert gains == ["+20.00", "+10.00", "+30.00", "+10.00", "+30.00"]
+    values = [row.cells[6].value for row in build_table("classes", rows, CONTEXT).body]
+    assert values == pytest.approx([0.2, 0.1, 0.3, 0.1, 0.3])
 
 
 def test_missing_rows_leave_no_mean(rows: pd.DataFrame) -> None:

@@ -54,6 +54,7 @@ def test_the_interval_is_that_of_the_paired_means(rows: pd.DataFrame) -> None:
     assert (first[4].value, first[4].low, first[4].high) == pytest.approx((line.mean, line.mean_low, line.mean_high))
     gain = ours["instance_id"].map({"A1": 0.2, "A2": 0.1, "B1": 0.6})
     (mean,) = summarise(ours.assign(iou=gain), intervals=True).itertuples()
+    assert (first[6].value, first[6].low, first[6].high) == pytest.approx((mean.mean, mean.mean_low, mean.mean_high))
     assert f"{100 * mean.mean_low:+.2f}" in first[6].spread and f"{100 * mean.mean_high:+.2f}" in first[6].spread
 
 

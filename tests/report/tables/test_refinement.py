@@ -68,6 +68,7 @@ def test_each_kind_counts_its_own_failures(rows: pd.DataFrame, make_row: Any) ->
 def test_intervals_stand_behind_the_numbers_where_asked(rows: pd.DataFrame) -> None:
     cells = build_table("refinement", rows, replace(Context("demo"), intervals=True)).body[3].cells
     assert cells[5].low is not None and cells[5].low <= 0.7 <= cells[5].high
+    assert cells[6].value == pytest.approx(0.2) and cells[6].low is not None and cells[6].low <= 0.2 <= cells[6].high
     assert cells[6].whole.startswith("+20.00 [") and cells[7].low is not None
 
 

@@ -38,6 +38,7 @@ def test_means_and_spreads(seeded: pd.DataFrame) -> None:
         ["click", "0, 1, 2", "51.00 ± 1.00"],
         ["ours over click", "0, 1, 2", "+21.00 ± 1.00"],
     ]
+    assert [row.cells[3].value for row in built.body] == pytest.approx([0.72, 0.51, 0.21])
     assert built.body[2].cells[1].notes[0] == "ours over click, overall: +20.00, +21.00, +22.00."
     assert built.body[0].cells[1].notes[1] == "ours, seen: 85.00, 87.00, 89.00."
 

@@ -9,6 +9,7 @@ import pytest
 from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
+from harness.report.rendering.parquet import to_arrow
 
 CHOICES = {"ours": "dataset", "bare": "none", "few": "configs/few.txt", "click": ""}
 CONTEXT = Context("demo", labels={name: MethodFacts(vocabulary=choice) for name, choice in CHOICES.items()})
@@ -46,6 +47,9 @@ def test_by_hand(rows: pd.DataFrame) -> None:
 def test_intervals_stand_behind_the_differences(rows: pd.DataFrame) -> None:
     built = build_table("vocabulary", rows, replace(CONTEXT, intervals=True))
     assert built.body[1].cells[6].whole == "-20.00 [-30.00, -10.00], n = 2"
+    against = [line for line in to_arrow([built]).to_pylist() if line["column"] == "Against"][1]
+    numbers = [against[name] for name in ("value", "low", "high")]
+    assert numbers == pytest.approx([-20, -30, -10]) and (against["unit"], against["n"]) == ("%", 2)
 
 
 def test_without_the_data_sets_names_there_is_nothing_to_hold_against(rows: pd.DataFrame) -> None:
