@@ -210,12 +210,12 @@ def scored(final: FinalClicks, columns: Sequence[str] = (), metric: str = "iou",
     Args:
         final: The run's rows.
         columns: The columns.
-        metric: The metric that must have a value.
+        metric: The metric that must have a value, in every draw of the instance.
         by_draw: A row for each draw of an instance, for columns that depend on the click; then means are those of
             `over_draws`.
     """
-    rows = final.drawn if by_draw else final.rows
-    found = rows[(rows["status"] == "ok") & rows[metric].notna()]
+    known = final.once(FinalClicks.scored, metric)
+    found = known.drawn if by_draw else known.rows
     absent = [column for column in columns if column not in found]
     return found.assign(**dict.fromkeys(absent, np.nan)) if absent else found
 

@@ -27,8 +27,8 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str = "iou", same_clicks: b
         a: A method's rows at its last click, one an instance and draw.
         b: Likewise.
         metric: A metric of the rows, by its column.
-        same_clicks: Leave out the instances on which their first clicks, numbers of clicks or click rules differ. Later
-            clicks may follow each method's own masks; they are part of its answer.
+        same_clicks: Leave out the instances on which their first clicks, numbers of clicks or click rules differ, in
+            any draw. Later clicks may follow each method's own masks; they are part of its answer.
     """
     frames = [own.assign(score=own[metric].astype(float), key=click_keys(own["clicks"], most=1)) for own in (a, b)]
     on = ASKED if "draw" in a else INSTANCE
@@ -44,7 +44,9 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str = "iou", same_clicks: b
     for name in asked if same_clicks else ():
         ours, theirs = pairs[name].astype(object), pairs[f"{name}_b"].astype(object)
         alike &= (ours == theirs) | (ours.isna() & theirs.isna())
-    return pairs[pairs["gain"].notna() & alike].reset_index(drop=True)
+    # Whole instances are left out: by some of its draws an instance would count by fewer clicks than the others.
+    of = pairs.groupby(INSTANCE, sort=False, observed=True).ngroup()
+    return pairs[~of.isin(of[pairs["gain"].isna() | ~alike])].reset_index(drop=True)
 
 
 def mean_gain(pairs: pd.DataFrame) -> Gain:

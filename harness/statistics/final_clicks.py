@@ -123,6 +123,14 @@ class FinalClicks:
         drawn = self.drawn[np.asarray(kept, dtype=bool)]
         return replace(self, rows=_over_draws(drawn), drawn=drawn)
 
+    def scored(self, metric: str) -> FinalClicks:
+        """The instances that have a value of the metric in every draw, with all their draws.
+
+        Of an instance that lacks the value in one draw, the other draws are left out, too: by these alone it would
+        count by other clicks than with the other methods. So this has the instances of a mean over `rows`.
+        """
+        return self.where((self.rows["status"] == "ok") & self.rows[metric].notna())
+
     def as_text(self) -> FinalClicks:
         """The same with plain text columns, which are slower but allow every operation of pandas."""
         rows, every, drawn = map(as_text, (self.rows, self.every, self.drawn))

@@ -183,9 +183,11 @@ def paired_gains(
     The gain is the mean of the last column, 0.1; if less is better in the metric, it is the mean of b - a. Instances of
     one image resemble each other, so the interval and p treat an image, here 0.2 + 0.0 and 0.1, as one unit
     (statistics/resampling.py). An instance with several draws of the click is compared draw by draw, and counts with
-    the mean over them.
+    the mean over them; if a draw lacks the metric, the instance is left out.
     """
-    final = FinalClicks.of(rows).drawn
+    checked = FinalClicks.of(rows)
+    check_metric(checked.rows, metric, "summaries")
+    final = checked.scored(metric).drawn
     pairs = _pairs(*(_entry(final, name).assign(score=lambda own: _scores(own, metric)) for name in (a, b)))
     _refuse_other_clicks(pairs, _named(a), _named(b))
     sign = (scale or scale_of(final, metric)).sign

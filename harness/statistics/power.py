@@ -101,8 +101,8 @@ def powers(rows: Rows, methods: Sequence[str], metric: str = "iou") -> list[Powe
         methods: Labels, in the order in which they are named; methods without rows have no line.
         metric: A metric of the rows, by its column.
     """
-    drawn = FinalClicks.of(rows, withhold=True).as_text().drawn
-    scored = drawn[(drawn["status"] == "ok") & (drawn["ranking"] != "oracle") & drawn[metric].notna()]
+    drawn = FinalClicks.of(rows, withhold=True).scored(metric).as_text().drawn
+    scored = drawn[drawn["ranking"] != "oracle"]
     found = []
     for dataset, own in scored.groupby("dataset", sort=True):
         rankings = {(str(method), str(ranking)): its for (method, ranking), its in own.groupby(ENTRY[1:], sort=True)}

@@ -41,16 +41,13 @@ def ranks(rows: Rows, metric: str = "iou", scale: Scale | None = None) -> pd.Dat
     """
     checked = FinalClicks.of(rows)
     scale = scale or scale_of(checked.rows, metric)
-    final, drawn = (_competing(own, metric) for own in (checked.rows, checked.drawn))
+    scored = checked.scored(metric)
+    final, drawn = (own[own["ranking"] != "oracle"] for own in (scored.rows, scored.drawn))
     parts = [
         _ranked(own, drawn[drawn["dataset"] == dataset], metric, scale) for dataset, own in final.groupby("dataset")
     ]
     columns = [*ENTRY, "mean", "rank_low", "rank_high", "tie_group"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
-
-
-def _competing(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    return rows[(rows["status"] == "ok") & (rows["ranking"] != "oracle") & rows[metric].notna()]
 
 
 def _ranked(own: pd.DataFrame, drawn: pd.DataFrame, metric: str, scale: Scale) -> pd.DataFrame:

@@ -47,6 +47,14 @@ def test_later_clicks_may_follow_the_masks_but_not_another_rule() -> None:
     assert paired(a.assign(**named), b.assign(**named | {"click_strategy": "sam/v1"})).empty
 
 
+def test_an_instance_with_a_draw_that_cannot_be_compared_is_left_out() -> None:
+    a = pd.concat([rows({"A1": iou, "B1": 0.5}).assign(draw=draw) for draw, iou in enumerate((0.9, 0.5))])
+    b = a.assign(iou=0.1)
+    assert len(paired(a, b)) == 4
+    for odd in (b.assign(iou=[0.1, 0.1, None, 0.1]), b.assign(clicks=[CLICK, CLICK, OTHER, CLICK])):
+        assert paired(a, odd)["instance_id"].tolist() == ["B1", "B1"]
+
+
 @pytest.mark.usefixtures("two_images_do")
 def test_a_contrast_is_the_difference_of_two_means() -> None:
     more = rows({"A1": 0, "A2": 0, "B1": 0}).assign(gain=[0.4, 0.2, 0.6])

@@ -10,6 +10,7 @@ from harness import UserError
 from harness.plugins.scale import Scale
 from harness.statistics.final_clicks import FinalClicks, at_click, first_draw
 from harness.statistics.means import instance_sets, paired_gain, paired_gains, part, summarise
+from harness.statistics.power import powers
 from harness.statistics.scales import with_metrics
 from harness.storage.rows import TEXTS, coded, repeats
 
@@ -425,8 +426,17 @@ def test_an_instance_fails_with_any_of_its_draws_and_counts_once() -> None:
 
 
 def test_a_draw_without_a_score_leaves_its_instance_without() -> None:
-    (line,) = summarise(DRAWN.assign(iou=[0.2, None, 0.6, 1.0])).to_dict("records")
+    lacking = DRAWN.assign(iou=[0.2, None, 0.6, 1.0])
+    (line,) = summarise(lacking).to_dict("records")
     assert (line["n"], line["unscored"]) == (1, 1)
+    # Nor is it in a gain: with its two other draws 1a would count by 0.3, and the gain would be (0.3 + 0.5) / 2.
+    both = pd.concat([lacking, DRAWN.assign(method="b", iou=[0.1, 0.1, 0.1, 0.5])])
+    for a, b, sign in (("a", "b", 1), ("b", "a", -1)):
+        gain = paired_gain(both, a, b)
+        assert (gain.difference, gain.n) == (pytest.approx(sign * 0.5), 1)
+    assert [one.difference for one in powers(both, ["a", "b"])] == pytest.approx([0.5])
+    found = FinalClicks.of(both).scored("iou")
+    assert [len(found.rows), len(found.drawn)] == [3, 5], "1b by both, and 1a by b"
 
 
 def test_methods_are_paired_draw_by_draw() -> None:

@@ -57,6 +57,18 @@ def test_an_instance_counts_by_the_mean_over_its_draws(make_row: Any) -> None:
     assert line[4:] == ["55.00", "72.50", "+17.50", "25.00", "2", "0"]  # One draw of A1 became worse.
 
 
+def test_a_draw_without_a_score_leaves_its_instance_out_of_every_mean(make_row: Any) -> None:
+    draws = {"A1": ((0.5, 0.4), (0.7, float("nan"))), "B1": ((0.4, 0.8), (0.6, 0.8))}
+    made = [
+        make_row("ritm", name, after, start="box", start_iou=before, draw=draw)
+        for name, ious in draws.items()
+        for draw, (before, after) in enumerate(ious)
+    ]
+    built = build_table("refinement", pd.DataFrame(made), Context("demo"))
+    assert texts(built)[0][4:] == ["50.00", "80.00", "+30.00", "0.00", "1", "0"]
+    assert "1 of 2 instances were segmented but not scored, and are not in the mean." in built.footnotes
+
+
 def test_each_kind_counts_its_own_failures(rows: pd.DataFrame, make_row: Any) -> None:
     failures = [make_row("ritm", "B4", None, start="holed"), make_row("ritm", "B6", None, start=None)]
     built = build_table("refinement", pd.concat([rows, pd.DataFrame(failures)], ignore_index=True), Context("demo"))
