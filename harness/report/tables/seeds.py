@@ -10,7 +10,7 @@ order of their batches, so part of the chance is the same in both and cancels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 from statistics import fmean, stdev
 from typing import Any
@@ -51,7 +51,9 @@ def seeds(final: FinalClicks, context: Context) -> Table:
             for index, (name, group) in enumerate(own.groupby("of", sort=False))
         ]
         notes += [f"{_named(line)}: {counted(line)}." for _, line in own.iterrows()]
-        body += _gains(dataset, own, final, context)
+        gained, said = _gains(dataset, own, final, context)
+        body += gained
+        notes += said
     made = final.clicks_made
     columns = (Column("Dataset"), Column("Method"), Column("Seeds"), *mean_columns(iou_heading(made)))
     if body:
@@ -75,26 +77,32 @@ def _line(group: pd.DataFrame, name: str, context: Context, starts: bool) -> Row
     return Row((Cell(group["dataset"].iloc[0]), Cell(name, tuple(said)), Cell(of), *cells), starts_section=starts)
 
 
-def _gains(dataset: str, lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[Row]:
-    """The gain of the text, seed by seed, for each pair of a text + click and a click-only recipe."""
+def _gains(dataset: str, lines: pd.DataFrame, final: FinalClicks, context: Context) -> tuple[list[Row], list[str]]:
+    """The gain of the text for each pair of a text + click and a click-only recipe; notes on seeds without a gain."""
+    body: list[Row] = []
+    notes: list[str] = []
     ours, click = (_seeds(players(part, lines, final, context), context) for part in (OURS, CLICK))
     for name, own in ours.items():
         for other, baseline in click.items():
             # Seed by seed, and only seeds that both have: the gain of seed 0 over seed 1 would mix in their chance.
             common = [seed for seed in own if seed in baseline]
-            found = [gains(final, dataset, (own[seed], "single"), (baseline[seed], "single"))[0] for seed in common]
+            every = {seed: gains(final, dataset, (own[seed], "single"), (baseline[seed], "single")) for seed in common}
+            found = {seed: gain for seed, (gain, _) in every.items() if gain}
+            notes += [note for gain, said in every.values() if not gain for note in said]
             if found:
-                yield _gain_row(dataset, f"{name} over {other}", common, found)
+                body.append(_gain_row(dataset, f"{name} over {other}", found))
+    return body, notes
 
 
-def _gain_row(dataset: str, name: str, common: Sequence[int], found: Sequence[Mapping[str, Gain]]) -> Row:
-    points = {part: [one[part].difference for one in found if part in one] for part in PARTS.values()}
+def _gain_row(dataset: str, name: str, found: Mapping[int, Mapping[str, Gain]]) -> Row:
+    """The line of a gain; `found` is seed -> part -> the gain of that seed's two networks."""
+    points = {part: [one[part].difference for one in found.values() if part in one] for part in PARTS.values()}
     said = [f"{name}, {part}: {', '.join(map(signed, values))}." for part, values in points.items() if values]
     cells = [
         Cell(signed(mean := fmean(values)) + _spread(values), value=mean) if values else Cell()
         for values in points.values()
     ]
-    return Row((Cell(dataset), Cell(name, tuple(said)), Cell(", ".join(map(str, common))), *cells))
+    return Row((Cell(dataset), Cell(name, tuple(said)), Cell(", ".join(map(str, found))), *cells))
 
 
 def _seeds(methods: Sequence[str], context: Context) -> dict[str, dict[int, str]]:

@@ -49,6 +49,16 @@ def test_pairs_are_of_one_seed(seeded: pd.DataFrame) -> None:
     assert [cell.text for cell in gain.cells[2:4]] == ["0", "+20.00"]
 
 
+def test_a_seed_whose_clicks_differ_is_in_no_gain_and_a_note_says_so(seeded: pd.DataFrame) -> None:
+    own = seeded.reset_index(drop=True)
+    elsewhere = pd.Series([[{"x": 9, "y": 9, "positive": True}]] * len(own))
+    built = build_table(
+        "seeds", own.assign(clicks=own["clicks"].mask(own["method"] == "ours, seed 1", elsewhere)), CONTEXT
+    )
+    assert [cell.text for cell in built.body[-1].cells[1:4]] == ["ours over click", "0, 2", "+21.00 ± 1.41"]
+    assert [note.partition(". ")[0] for note in built.notes if "no gain" in note] == ["toy, ours, seed 1: no gains"]
+
+
 def test_one_seed_has_no_spread(seeded: pd.DataFrame) -> None:
     built = build_table("seeds", seeded[seeded["method"].isin(["ours, seed 0", "click, seed 0"])], CONTEXT)
     assert [[cell.text for cell in row.cells[:4]] for row in built.body] == [
