@@ -106,7 +106,7 @@ def _row(kind: str, trio: Trio, final: FinalClicks, context: Context, starts: bo
     line = trio.lines[kind]
     names = (Cell(line["dataset"]), Cell(base(line["method"], context), about(line, final, context)))
     means = [mean_cell(line, column) for column in PARTS]
-    rights = _right_cells(trio.found[kind], context) if kind == "guessed" else [Cell()] * len(PARTS)
+    rights = _right_cells(line, trio.found[kind], context) if kind == "guessed" else [Cell()] * len(PARTS)
     over = _gain(trio.pairs(kind, "none") if kind != "none" else None, context)
     less = _gain(trio.pairs(kind, "given") if kind == "guessed" else None, context)
     counts = [Cell(str(line[name]), gaps(line)) for name in ("n", "failed")]
@@ -124,10 +124,11 @@ def _right(rows: pd.DataFrame) -> pd.DataFrame:
     return own[["dataset", "image_id"]].assign(overall=kept["right"], **halves)
 
 
-def _right_cells(rows: pd.DataFrame, context: Context) -> list[Cell]:
-    right = _right(rows)
+def _right_cells(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> list[Cell]:
+    """The shares of right guesses; blank if rows are missing, as the means are."""
+    right = _right(rows if line["missing"] == 0 else rows.iloc[:0])
     values = right[list(PARTS.values())]
-    means = [share(float(values[name].mean()), n=int(values[name].count())) for name in values]
+    means = [share(float(values[name].mean()), gaps(line), n=int(values[name].count())) for name in values]
     return list(with_intervals(means, values, right, context))
 
 
@@ -138,6 +139,8 @@ def _gain(pairs: pd.DataFrame | None, context: Context) -> Cell:
 def _said(trio: Trio) -> Iterator[str]:
     """The notes: how often the guess is right, the differences with their intervals, and the recovered share."""
     line = trio.lines["guessed"]
+    if line["missing"]:
+        return
     who = f"{line['dataset']}, {line['method']}"
     right = _right(trio.found["guessed"])
     values = right[list(PARTS.values())]

@@ -90,3 +90,11 @@ def test_a_guess_with_missing_rows_has_no_differences(rows: pd.DataFrame) -> Non
 def test_a_run_that_guesses_nothing_says_so(rows: pd.DataFrame) -> None:
     built = build_table("auto_text", rows[rows["method"] == "click"].drop(columns="guess"), Context("demo"))
     assert built.body == () and built.notes == ("No method of this run guessed its words (auto/v1).",)
+
+
+def test_missing_rows_leave_no_share_of_right_guesses(rows: pd.DataFrame) -> None:
+    built = build_table("auto_text", rows[rows["method"].ne("ours, guessed") | rows["instance_id"].ne("A2")], CONTEXT)
+    guessed = built.body[-1].cells
+    assert [cell.text for cell in guessed[2:11]] == ["guessed", *["–"] * 6, "", ""]
+    assert all(cell.value is None and "1 of 4 instances have no row" in cell.notes[0] for cell in guessed[6:9])
+    assert not any("the guess is right on" in note for note in built.notes), "by the others it would be 100"
