@@ -9,6 +9,7 @@ Words are counted in the rows, separated by blanks. With 2 s and 1.5 s, a click 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,8 @@ class Asked:
     @property
     def clicked(self) -> bool:
         """Whether its prompts were clicks alone."""
-        return not self.words.any() and bool(self.own.clicks.any())
+        # Of a method whose rows are missing nothing is known: it may be one whose words are not counted yet.
+        return len(self.words) > 0 and not self.words.any() and bool(self.own.clicks.any())
 
 
 @register_table("effort")
@@ -129,7 +131,7 @@ def _row(
     # `ious` is (instances, rounds). A round need not be one click, so its column is found by the number of clicks.
     ious = pd.DataFrame({"iou": one.own.ious[within, list(one.own.clicks).index(clicks)]})
     instances = one.own.instances[within].to_frame(index=False)
-    words = float(one.words[within].mean()) if within.any() else 0.0
+    words = float(one.words[within].mean()) if within.any() else math.nan
     seconds = clicks * context.click_s + words * context.word_s
     (mean,) = with_intervals([share(float(ious["iou"].mean()), gaps(one.line), n=len(ious))], ious, instances, context)
     names = (Cell(one.line["dataset"]), Cell(named(one.line), said), Cell(name))

@@ -99,3 +99,9 @@ def test_the_config_says_the_costs() -> None:
     plain = {"run": "a", "datasets": [{"name": "scenes"}], "methods": [{"name": "ritm"}]}
     assert RunConfig.model_validate(plain).effort.click_s == 2
     assert RunConfig.model_validate(plain | {"effort": {"word_s": 0.4}}).effort.word_s == 0.4
+
+
+def test_a_method_without_all_its_rows_has_no_words_and_no_column_of_clicks(rows: pd.DataFrame) -> None:
+    built = build_table("effort", rows[rows["method"].ne("ours") | rows["instance_id"].ne("A")], CONTEXT)
+    assert built.headings[-1] == "Clicks of clicks" and not any("ours" in heading for heading in built.headings)
+    assert texts(built)[0] == ["ours", "all", "–", "1", "–", "–", "0", ""]
