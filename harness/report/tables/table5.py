@@ -123,10 +123,14 @@ def _section(
     """One setting's lines: ours, then the paper's."""
     head = (Cell("✓" if setting.text else ""), Cell(str(setting.positive)), Cell(str(setting.negative)))
     starts = True
-    for method in [name for name, own in asked.items() if own == setting]:
+    methods = [name for name, own in asked.items() if own == setting]
+    bases = [base(method, context) for method in methods]
+    for method, entry in zip(methods, bases, strict=True):
+        # Variants that differ in their words or click rule alone share a setting; only their labels tell them apart.
+        name = method if bases.count(entry) > 1 else entry
         own = lines[lines["method"] == method]
         said = tuple(dict.fromkeys(note for _, line in own.iterrows() for note in about(line, final, context)))
-        yield Row((*head, Cell(base(method, context), said), *_means(own, datasets, final)), starts_section=starts)
+        yield Row((*head, Cell(name, said), *_means(own, datasets, final)), starts_section=starts)
         starts = False
     printed = {name: _printed(setting, printed_beside(5, name, final, context)) for name in datasets}
     if any(printed.values()):

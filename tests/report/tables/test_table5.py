@@ -165,3 +165,27 @@ def test_other_tables_show_every_method_at_its_own_last_click_and_say_so(rows: p
     if name == "table1":
         assert "toy, ours, 2+1 against click, 2+1: overall +5.00" in str(built.notes)
         assert "toy, ours, 1+0 against click, 1+0: overall +20.00" in str(built.notes), "the one clicked alike"
+
+
+def test_variants_of_one_setting_are_told_apart_by_their_labels(make_row: Any) -> None:
+    facts = MethodFacts(True, plugin="text_click", variant_of="ours")
+    rows = [
+        make_row(
+            method,
+            name,
+            iou,
+            method_plugin="text_click",
+            text_rule=rule,
+            clicks=clicked(way),
+            click_index=sum(SETTINGS[way]),
+        )
+        for method, rule, iou, way in (
+            ("ours, name", "class_name", 0.6, "1+0"),
+            ("ours, synonym", "synonym", 0.5, "1+0"),
+            ("ours, more", "class_name", 0.7, "2+1"),
+        )
+        for name in ("A1", "B1")
+    ]
+    context = Context("demo", labels=dict.fromkeys(("ours, name", "ours, synonym", "ours, more"), facts))
+    shown = [(row.cells[3].text, row.cells[4].text) for row in build_table("table5", pd.DataFrame(rows), context).body]
+    assert shown == [("ours", "70.00"), ("ours, name", "60.00"), ("ours, synonym", "50.00")]
