@@ -96,7 +96,10 @@ def _maps(found: pd.DataFrame, line: pd.Series[Any], context: Context) -> Iterat
             if line["missing"] or not len(values):
                 yield Cell("")
                 continue
-            cell = share(float(values.mean()), gaps(line), n=len(values))
+            # A prompt may have no map, such as one without words.
+            part = f"Over {len(values)} of {len(own)} instances; the others have no {name}."
+            notes = (*gaps(line), *([part] if len(values) < len(own) else []))
+            cell = share(float(values.mean()), notes, n=len(values))
             yield with_intervals([cell], values.to_frame(), own.loc[values.index], context)[0]
 
 

@@ -78,3 +78,13 @@ def test_masks_that_a_saliency_chose_are_held_against_the_same_methods_confidenc
     ]
     (line,) = texts(build_table("saliency", pd.DataFrame(rows), Context("demo", labels={"SAM": MethodFacts()})))
     assert [line[1], line[2], line[4], line[6], line[9]] == ["SAM", "75.00", "100.00", "50.00", "+10.00"]
+
+
+def test_a_mean_over_some_of_the_maps_says_over_how_many(make_row: Any) -> None:
+    rows = [
+        make_row("A", name, 0.5, saliency_auc=auc, saliency_pointing=1.0, same_class_count=count)
+        for name, auc, count in (("A1", 0.9, 1), ("A2", float("nan"), 2), ("B1", 0.5, 1))
+    ]
+    cells = build_table("saliency", pd.DataFrame(rows), Context("demo")).body[0].cells[2:6]
+    assert [(cell.text, cell.n) for cell in cells] == [("70.00", 2), ("70.00", 2), ("100.00", 3), ("100.00", 2)]
+    assert [cell.notes for cell in cells] == [("Over 2 of 3 instances; the others have no saliency_auc.",), (), (), ()]
