@@ -187,6 +187,7 @@ def test_parquet_is_a_line_a_cell() -> None:
     assert (mean["column"], mean["text"], mean["value"], mean["unit"], mean["n"]) == ("mIoU Mean", "1.00", 1.0, "%", 7)
     assert (mean["low"], mean["high"], mean["strong"], mean["notes"]) == (0.5, 2.0, True, ["second"])
     assert cells[2]["value"] is None and cells[2]["unit"] is None and cells[7]["published"]
+    assert [cell["row"] for cell in cells] == [0, 0, 0, 1, 1, 1, 2, 2, 2], "from 0, a line a cell"
     assert pq.read_table(io.BytesIO(rendered([TABLE], "parquet"))).num_rows == 9
 
 
