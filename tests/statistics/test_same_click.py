@@ -55,6 +55,12 @@ def test_a_mask_that_meets_neither_object_is_of_neither(make_row: Any) -> None:
     assert pairs(pd.DataFrame(rows))[["mask", "object"]].to_numpy().tolist() == [[1, 0]]
 
 
+@pytest.mark.parametrize(("ious", "both"), [((0.5, 0.5), 1), ((0.5, 0.49), 0), ((0.49, 0.5), 0)])
+def test_a_mask_is_right_from_one_half_on(make_row: Any, ious: tuple[float, float], both: float) -> None:
+    rows = [answer(make_row, "A1", "A2", ious[0], 0.1), answer(make_row, "A2", "A1", ious[1], 0.1)]
+    assert pairs(pd.DataFrame(rows))[["both", "one"]].to_numpy().tolist() == [[both, 1 - both]]
+
+
 def test_a_pair_of_which_one_failed_is_asked_and_not_answered(rows: pd.DataFrame) -> None:
     rows.loc[rows["instance_id"] == "C2", "status"] = "failed"
     assert asked(rows) == 3
