@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -51,21 +51,51 @@ def in_order(said: str = INTERRUPTED, leaves_threads: bool = False) -> Iterator[
     Python waits for threads of a pool as it exits. With `leaves_threads` the process ends without them.
     """
     interrupted.clear()
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
     try:
-        yield
+        with _answered_by(interrupt, SIGNALS):
+            yield
     except KeyboardInterrupt:
+        # Python ends by a signal, not by an exit code, if the interrupt came in code that it compiled from a text, such
+        # as a dataclass's. The next text that it runs makes it forget that.
+        exec("")
         print(said, file=sys.stderr, flush=True)
         if leaves_threads:
             os._exit(EXIT_CODE)
         sys.exit(EXIT_CODE)
-    finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is interrupt:  # After an interrupt the answers to another one stay.
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Run a last block that neither a scheduler's SIGTERM nor the end of the terminal cuts short; Ctrl-C still does.
+
+    Commands that the block starts answer these signals as usual: a handler is not inherited, as SIG_IGN would be.
+    """
+    with _answered_by(_pass_over, (signal.SIGTERM, signal.SIGHUP)):
+        yield
+
+
+@contextmanager
+def _answered_by(handler: Callable[[int, FrameType | None], None], numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number, earlier in before.items():
+            if earlier is not signal.SIG_IGN:
                 signal.signal(number, handler)
+        yield
+    finally:
+        for number, earlier in before.items():
+            if signal.getsignal(number) is handler:  # After an interrupt the answers to another one stay.
+                signal.signal(number, earlier)
+
+
+def heed() -> None:
+    """Raise an interrupt again that a library has swallowed, as a bare `except:` does.
+
+    Raises:
+        KeyboardInterrupt: There was one.
+    """
+    if interrupted.is_set() and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
 
 
 def aside(work: Callable[[], T]) -> Future[T]:
@@ -94,10 +124,14 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
     interrupted.set()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is interrupt:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, _pass_over)  # SIG_IGN prints an error if one has come already.
     if signal.getsignal(signal.SIGINT) is interrupt:
         signal.signal(signal.SIGINT, _end)
     raise KeyboardInterrupt
+
+
+def _pass_over(_signal: int, _frame: FrameType | None) -> None:
+    """The handler that does nothing."""
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

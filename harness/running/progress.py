@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from harness.interrupts import heed
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.storage.folder import Folder
@@ -157,6 +158,7 @@ class Live:
 
     def training(self, method: str, progress: TrainingProgress) -> None:
         """Show how far a method's training is."""
+        heed()
         self._has_begun()
         stands = f"loss {progress.loss:.3f}{went_on(progress.since)}"
         self._bar(f"training {method}", progress.steps, progress.step, stands)
@@ -168,6 +170,7 @@ class Live:
 
         With a budget this is called twice: for the first images, which are measured, and for all that are taken.
         """
+        heed()
         self.began.clear()
         for job in jobs:
             key, images = job.facts.key, done[job.facts.key]
@@ -180,6 +183,7 @@ class Live:
 
     def outcome(self, outcome: Outcome) -> None:
         """Show a shard that is done."""
+        heed()
         self._has_begun()
         state, now = self.states[outcome.job], time.monotonic()
         # The driver gets a shard's result at its end. So a job's first shard began as long ago as the worker needed.

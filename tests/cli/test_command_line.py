@@ -23,7 +23,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from harness import UserError, cli, places
+from harness import UserError, cli, interrupts, places
 from harness import __main__ as entry
 from harness.cli import commands, listing, terminal
 from harness.cli import run as running
@@ -515,6 +515,32 @@ def test_a_sigterm_while_it_starts_is_exit_code_130() -> None:
     code = "import os, signal; from harness.interrupts import answer_at_once as a; a(); os.kill(os.getpid(), 15)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, INTERRUPTED + "\n")
+
+
+AT_ONCE = """
+import os, signal
+from harness.interrupts import in_order
+both = [signal.SIGHUP, signal.SIGTERM]
+with in_order():
+    signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    for number in both:
+        os.kill(os.getpid(), number)
+    exec("signal.pthread_sigmask(signal.SIG_UNBLOCK, both)")  # As in a dataclass, whose code is made from a text.
+"""
+
+
+def test_two_signals_at_once_are_one_line_and_exit_code_130(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text(AT_ONCE)
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "ends"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, INTERRUPTED + "\n")
+
+
+def test_an_interrupt_that_a_library_swallows_ends_the_work_at_its_next_step() -> None:
+    with pytest.raises(SystemExit) as done, terminal.live() as shown:
+        interrupts.interrupted.set()
+        shown.planned([], {})
+    assert done.value.code == 130
 
 
 def test_an_interrupted_training_says_so_too(capsys: pytest.CaptureFixture[str]) -> None:
