@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.parts import label
 from harness.config.run_config import RunConfig
-from harness.interrupts import EXIT_CODE
+from harness.interrupts import in_order, undisturbed
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.plugins import parameters
@@ -109,13 +109,11 @@ def told_of_the_end(config: RunConfig, folder: Folder) -> Iterator[list[Followin
     following: list[Following] = []
     code, said = 1, ""
     try:
-        yield following
+        with in_order():  # Also while tables are printed: a process that ends at once would tell nobody.
+            yield following
         code = 0
     except UserError as error:
         code, said = 2, str(error)
-        raise
-    except KeyboardInterrupt:
-        code, said = EXIT_CODE, "interrupted"
         raise
     except BaseException as error:
         ends = getattr(error, "exit_code", getattr(error, "code", None))  # typer's Exit has one, SystemExit the other
@@ -123,9 +121,10 @@ def told_of_the_end(config: RunConfig, folder: Folder) -> Iterator[list[Followin
         raise
     finally:
         ended = Ended(config.run, str(folder), code, said)
-        for one in following:
-            one.ended(ended)
-        run_commands(config.on_end, ended)
+        with undisturbed():
+            for one in following:
+                one.ended(ended)
+            run_commands(config.on_end, ended)
 
 
 def run_commands(commands: Sequence[str], ended: Ended) -> None:

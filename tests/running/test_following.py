@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from harness.storage.results_file import read_results
 from harness.storage.store import Store
 from toy_loggers import HEARD
 from toy_runs import STEADY, Quiet, written
+
+ENDS_A_JOB = (signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +120,36 @@ def test_commands_learn_how_a_run_ended(tmp_path: Path, work: Callable[[], None]
     assert found["HARNESS_EXIT_CODE"] == code and said in found["HARNESS_ERROR"]
     assert bool(found["HARNESS_ERROR"]) == bool(said)
     assert (tmp_path / "later").read_text() == "later\n"
+
+
+@pytest.fixture
+def heard() -> Iterator[list[int]]:
+    """The signals that nothing but the test answers; without the fixture such a signal would end pytest."""
+    numbers: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: numbers.append(number)) for one in ENDS_A_JOB}
+    yield numbers
+    for one, handler in before.items():
+        signal.signal(one, handler)
+
+
+@pytest.mark.parametrize("number", ENDS_A_JOB)
+def test_the_end_of_a_job_skips_none_of_the_commands(tmp_path: Path, heard: list[int], number: int) -> None:
+    on_end = (f"kill -{number} $PPID; echo $HARNESS_EXIT_CODE > {tmp_path / 'told'}", f"echo > {tmp_path / 'later'}")
+    config = RunConfig(run="r", datasets=({"name": "a"},), methods=(STEADY,), on_end=on_end)
+    with told_of_the_end(config, Store(tmp_path / "r").folder):
+        pass
+    assert ((tmp_path / "told").read_text(), (tmp_path / "later").exists(), heard) == ("0\n", True, [])
+    os.kill(os.getpid(), number)
+    assert heard == [number]  # Afterwards the earlier handlers answer again.
+
+
+@pytest.mark.parametrize("number", ENDS_A_JOB)
+def test_commands_learn_of_an_interrupt_after_the_last_row(tmp_path: Path, heard: list[int], number: int) -> None:
+    on_end = (f"kill -{number} $PPID; echo $HARNESS_EXIT_CODE > {tmp_path / 'told'}",)
+    config = RunConfig(run="r", datasets=({"name": "a"},), methods=(STEADY,), on_end=on_end)
+    with pytest.raises(SystemExit) as done, told_of_the_end(config, Store(tmp_path / "r").folder):
+        os.kill(os.getpid(), number)
+    assert (done.value.code, (tmp_path / "told").read_text(), heard) == (130, "130\n", [])
 
 
 def test_a_command_that_fails_is_named(caplog: pytest.LogCaptureFixture) -> None:
