@@ -75,6 +75,18 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextmanager
+def put_off() -> Iterator[None]:
+    """Put an interrupt off until a block ends that an exception in its middle would break."""
+    heard: list[int] = []
+    try:
+        with _answered_by(lambda number, _: heard.append(number), SIGNALS):
+            yield
+    finally:
+        for number in heard[:1]:
+            os.kill(os.getpid(), number)
+
+
+@contextmanager
 def _answered_by(handler: Callable[[int, FrameType | None], None], numbers: Sequence[signal.Signals]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in numbers}
     try:

@@ -10,21 +10,23 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray import _raylet
 from ray._private import utils
 from ray.exceptions import AuthenticationError, RuntimeEnvSetupError
 
 from harness import places
 from harness.cluster import head, own_folder
-from harness.interrupts import EXIT_CODE, interrupted
+from harness.interrupts import EXIT_CODE, interrupted, put_off
 from harness.storage.folder import Folder
 from harness.structures import UserError
 
+_IN_C: Any = _raylet
 _EXCLUDED = ["/.git", "/.venv", "/data", "/weights", "/runs", "/tests", "/docs", "**/__pycache__", "/.mypy_cache"]
 
 
@@ -143,15 +145,25 @@ def _own_sigterm() -> Iterator[None]:
     A batch scheduler sends SIGTERM to end a job; our handler then ends the run in order. Ray puts handlers in its place
     at several moments of a start, which takes seconds; they end the process with exit codes of their own.
     """
-    before, put = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    before, put, core_worker = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler, _IN_C.CoreWorker
+
+    joining = ExitStack()
+
+    def joined(*about: Any) -> Any:
+        # Ray's part in C++ ends the process by a crash if an exception comes between here and the end of the start.
+        joining.enter_context(put_off())
+        return core_worker(*about)
+
     utils.set_sigterm_handler = lambda _handler: None
+    if in_main := threading.current_thread() is threading.main_thread():
+        _IN_C.CoreWorker = joined
     try:
-        yield
-        # Ray's part in C++ has put its handler there, too, without Python's knowledge.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+        with joining:
+            yield
+            if in_main:  # Ray's part in C++ has put its handler there, too, without Python's knowledge.
+                signal.signal(signal.SIGTERM, before)
     finally:
-        utils.set_sigterm_handler = put
+        utils.set_sigterm_handler, _IN_C.CoreWorker = put, core_worker
 
 
 def _runtime_env() -> dict[str, Any]:

@@ -153,3 +153,30 @@ def test_a_scheduler_that_ends_a_run_while_ray_starts_gets_exit_code_130(names: 
     process.terminate()
     _, told = process.communicate(timeout=120)
     assert (process.returncode, told) == (130, f"{INTERRUPTED}\n")
+
+
+JOINING = """
+import os, signal
+from ray import _raylet
+from harness.cluster.connect import connect
+from harness.interrupts import in_order
+
+core_worker = _raylet.CoreWorker
+
+def interrupted(*about):
+    made = core_worker(*about)
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):
+        pass
+    print("joined")
+    return made
+
+_raylet.CoreWorker = interrupted
+with in_order():
+    connect(None)
+"""
+
+
+def test_an_interrupt_waits_until_ray_s_part_in_c_has_joined() -> None:
+    done = subprocess.run([sys.executable, "-c", JOINING], cwd=places.ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "joined\n", f"{INTERRUPTED}\n")
