@@ -107,7 +107,7 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
 
 
 def _check_form(manifest: Mapping[str, Any]) -> None:
-    """Refuse jobs, samples or starts of another form, such as those of another version.
+    """Refuse jobs, samples, starts and more of another form, such as those of another version.
 
     Raises:
         TypeError, AttributeError, ValueError: They have another form.
@@ -120,6 +120,8 @@ def _check_form(manifest: Mapping[str, Any]) -> None:
         raise ValueError("its samples have another form")
     if not isinstance(manifest["starts"], list) or not all(isinstance(one, Mapping) for one in manifest["starts"]):
         raise ValueError("its starts have another form")
+    if not isinstance(manifest.get("results", {}), Mapping) or not isinstance(manifest.get(PARTS, 1), int):
+        raise ValueError(f"its results or {PARTS} have another form")
 
 
 def with_config(folder: Folder, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -192,12 +192,21 @@ def _manifest(
     config["methods"] = [one | {"datasets": _asked_on(label_of(one), runs)} for one in config["methods"]]
     config |= _part({label: of[place]["config"] for label, place in longest.items()}, lists, longest)
     config["run"] = name
-    starts = [dict(one) for one in {str(start): start for run in runs for start in run["starts"]}.values()]
+    starts = _starts(runs)
     starts.sort(key=lambda start: str(start.get("started", "")))
     starts.append(
         {"started": datetime.now(UTC).isoformat(timespec="seconds"), "merged": [r["config"]["run"] for r in runs]}
     )
     return {"config": config, "jobs": _all_jobs(of, lists), "starts": starts}
+
+
+def _starts(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The starts of all runs, each once; of one that was merged before it ended, the facts of its end are kept."""
+    found: dict[str, dict[str, Any]] = {}
+    for start in (one for run in runs for one in run["starts"]):
+        name = str(start.get("id", start))
+        found[name] = max(found.get(name, {}), start, key=len)
+    return [dict(one) for one in found.values()]
 
 
 def _part(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import UserError
-from harness.storage.manifest import JobFacts, difference
+from harness.storage.manifest import JobFacts, difference, save_manifest
 from harness.storage.store import Store
 
 ABOUT = {
@@ -91,6 +91,15 @@ def test_a_refusal_names_the_parameter_and_else_the_hashes(tmp_path: Path) -> No
     assert "other settings or files (method: m0 then, m1 now; seed" in _refused(manifestless, now), (
         "it tells of another state"
     )
+
+
+@pytest.mark.parametrize("changed", [{"results": "none"}, {"parts": "3"}])
+def test_results_and_parts_of_another_form_are_damage(changed: dict[str, Any], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.open({}, [JOB], {"started": "now"})
+    save_manifest(store.folder, store.manifest() | changed)
+    with pytest.raises(UserError, match=r"manifest\.json: damaged \(its results or parts have another form"):
+        store.manifest()
 
 
 @pytest.mark.parametrize("content", ["[" * 200_000, '{"config": ' + "[" * 200_000 + "]" * 200_000 + "}"])

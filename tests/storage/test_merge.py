@@ -95,6 +95,20 @@ def test_one_run_may_be_added_to_another_and_twice_is_once(ran: Ran, tmp_path: P
     assert lacking(a) == [] and [one["label"] for one in a.manifest()["config"]["methods"]] == ["steady", "wide"]
 
 
+@pytest.mark.slow
+def test_a_run_that_was_merged_while_it_worked_has_its_start_once_and_whole(ran: Ran, tmp_path: Path) -> None:
+    a, b, both = ran("a"), ran("b", methods=[WIDE]), at(tmp_path, "both")
+    ended = a.manifest()
+    begun = {key: value for key, value in ended["starts"][0].items() if key not in ("ended", "instances", "failed")}
+    for starts in ([begun], ended["starts"]):
+        save_manifest(a.folder, ended | {"starts": starts})
+        merged([a, b], both)
+    whole = [one for one in both.manifest()["starts"] if "merged" not in one]
+    assert whole == [*ended["starts"], *b.manifest()["starts"]]
+    merged([a, b], both)
+    assert [one for one in both.manifest()["starts"] if "merged" not in one] == whole
+
+
 def test_a_run_whose_parts_are_at_work_takes_no_others(ran: Ran, tmp_path: Path) -> None:
     a, b = ran("a"), ran("b", methods=[WIDE])
     before, writing = a.folder.read("manifest.json"), f".half.parquet.{'0' * 32}"
