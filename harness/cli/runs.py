@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -58,4 +59,4 @@ def merge(
     with in_order():
         copied, rows = merged([found_at(source) for source in sources], Store(Folder.at(into)))
     say(f"{into}: {copied} shards copied, {rows} rows in results.parquet.")
-    say(f"python -m harness verify {into}; python -m harness report {into}")
+    say(f"python -m harness verify {shlex.quote(into)}; python -m harness report {shlex.quote(into)}")

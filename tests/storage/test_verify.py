@@ -169,6 +169,12 @@ def drop_a_row_of_the_results(store: Store) -> None:
     pq.write_table(pq.read_table(path).slice(1), path)
 
 
+def add_a_row_to_the_results(store: Store) -> None:
+    path = folder(store) / "results.parquet"
+    rows = pq.read_table(path)
+    pq.write_table(pa.concat_tables([rows, rows.slice(len(rows) - 1)]), path)
+
+
 def write_the_results_otherwise(store: Store) -> None:
     path = folder(store) / "results.parquet"
     pq.write_table(pq.read_table(path), path, compression="none")
@@ -258,6 +264,7 @@ DEFECTS: dict[Callable[[Store], None], str] = {
     put_a_foreign_file_among_the_shards: r"foreign\.parquet: found a file that is no shard; move it away",
     change_a_row_of_the_results: r"results\.parquet is not what the shards say; python -m harness report",
     drop_a_row_of_the_results: r"results\.parquet is not what the shards say",
+    add_a_row_to_the_results: r"results\.parquet is not what the shards say",
     write_the_results_otherwise: r"results\.parquet holds the shards' rows, but is not the file that manifest",
     remove_the_results: r"results\.parquet; python -m harness report .*/r writes it again",
     damage_the_results: r"results\.parquet cannot be read",
