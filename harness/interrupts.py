@@ -8,6 +8,7 @@ a terminal that is closed; a second Ctrl-C ends the process at once.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ def answer_at_once() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
             signal.signal(number, _end)
+    atexit.register(_answer_no_more)  # It is called last, for what is registered later is called before.
 
 
 def tell_apart() -> None:
@@ -140,6 +142,12 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
     if signal.getsignal(signal.SIGINT) is interrupt:
         signal.signal(signal.SIGINT, _end)
     raise KeyboardInterrupt
+
+
+def _answer_no_more() -> None:
+    """Keep the exit code from here on: as Python ends it takes its handlers away, and a signal would kill it."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _pass_over(_signal: int, _frame: FrameType | None) -> None:

@@ -356,6 +356,8 @@ def test_runs_are_verified_merged_and_reported(
     assert here("run", _config(tmp_path, "b", methods=[wide])).returncode == 0
     merged = here("merge", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "both")
     assert merged.returncode == 0 and "24 shards copied, 24 rows in results.parquet." in merged.stdout
+    quoted = here("merge", tmp_path / "a", "-o", tmp_path / "R&D" / "both").stdout
+    assert f"python -m harness verify '{tmp_path}/R&D/both'; python -m harness report '{tmp_path}/R&D/both'" in quoted
     proved = here("verify", tmp_path / "both")
     assert proved.returncode == 0 and proved.stderr == "" and proved.stdout.rstrip().endswith("both: complete.")
     assert "proved: wide on far_away:Boxes: 12 images, 12 instances x 1 ranking x 1 click = 12 rows" in proved.stdout
@@ -515,6 +517,24 @@ def test_a_sigterm_while_it_starts_is_exit_code_130() -> None:
     code = "import os, signal; from harness.interrupts import answer_at_once as a; a(); os.kill(os.getpid(), 15)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, INTERRUPTED + "\n")
+
+
+LATE = """
+import os
+from harness.interrupts import answer_at_once
+
+class Late:
+    def __del__(self, kill=os.kill, own=os.getpid()):
+        kill(own, 15)
+
+answer_at_once()
+late = Late()
+"""
+
+
+def test_a_sigterm_while_python_ends_leaves_the_exit_code() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 AT_ONCE = """
