@@ -22,7 +22,7 @@ from harness.messages import suggest
 from harness.report.scores import READS_TEXT
 from harness.results.recorded import recorded
 from harness.results.reported import Finished, report
-from harness.running.trainings import check_kept, look_ahead, train_missing
+from harness.running.trainings import as_imported, check_kept, look_ahead, train_missing
 from harness.storage.edits import old_rows, said_of
 from harness.storage.edits import redo as to_redo
 from harness.storage.forgetting import forget_edited, forget_failed, forget_given_up
@@ -111,12 +111,15 @@ def run(
         refuse_at_work(store.folder)
         # Training may take days, so everything that can be wrong with the evaluation is looked for before it. Only
         # after it are all weights there, whose hashes the manifest needs; so the jobs are planned (again) after it.
+        before: list[Job] = []
         if due := untrained(config):
             check_kept(due, store.folder)
-            look_ahead(config, due)
+            before = look_ahead(config, due)
             train_missing(due, watcher.training, address, runs)
         watcher.begins("listing the data, hashing the weights")
         jobs = planned(config)
+        if config.workers.executor == "local":  # Workers on Ray import the code anew.
+            jobs = as_imported(jobs, before)
         retried = _opened(store, config, jobs, retry_failed, redo)
         left = remaining(jobs, store, config.workers.samples_per_shard)
         watcher.planned(jobs, done_samples(jobs, left))

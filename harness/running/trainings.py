@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from harness.config.parts import label
 from harness.config.recipe import KnownRecipe, identified
 from harness.config.run_config import RunConfig
 from harness.interrupts import aside, interrupted
+from harness.jobs.jobs import Job
 from harness.jobs.plan import planned
 from harness.jobs.requirements import training_data
 from harness.plugins import parameters
@@ -49,19 +50,32 @@ class Network:
     recipe: KnownRecipe
 
 
-def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
+def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> list[Job]:
     """Find mistakes of a run before its trainings begin, which may take days.
 
     Args:
         config: The run's config.
         due: The methods that are to be trained.
 
+    Returns:
+        The jobs, as they are planned before the trainings.
+
     Raises:
         UserError: As in `planned`, or a data set to train on is not there.
     """
-    planned(config, due)
+    jobs = planned(config, due)
     for entry in training_data(due):
         parameters.build("datasets", entry.name, entry.params)
+    return jobs
+
+
+def as_imported(jobs: Sequence[Job], before: Sequence[Job]) -> list[Job]:
+    """The jobs with the hashes of the code that this process imported before it trained, and makes the rows by.
+
+    If the code was edited meanwhile, the next start finds that these rows are older.
+    """
+    code = {job.facts.key: job.facts.code for job in before}
+    return [replace(job, facts=replace(job.facts, code=code.get(job.facts.key, job.facts.code))) for job in jobs]
 
 
 def check_kept(due: Sequence[MethodEntry], run: Folder) -> None:

@@ -594,3 +594,39 @@ def test_what_a_run_lacks_is_said_before_it_trains(make: Make, tmp_path: Path) -
     for changed in ({"methods": [due | {"train": whole}], "datasets": [absent]}, {"methods": [elsewhere]}):
         with pytest.raises(UserError, match="datasets/coco"):
             ran(make(**changed))
+
+
+MINE = """
+from harness.methods.click_only import ClickOnly
+
+class Mine(ClickOnly):
+    \"\"\"Click-only, as its author has it.\"\"\"
+"""
+
+
+@pytest.mark.slow
+def test_rows_have_the_hash_of_the_code_that_made_them_if_it_is_edited_meanwhile(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine_while_trained.py"
+    mine.write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    scenes = {"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}
+    learner = {"name": "prompted_deeplab", "params": {"encoder": "tu-regnetx_002", "decoder_channels": 8, "size": 32}}
+    recipe = {"learner": learner, "datasets": [scenes], "steps": 1, "batch": 2, "device": "cpu"}
+    method = {
+        "name": "mine_while_trained:Mine",
+        "label": "mine",
+        "train": recipe | {"checkpoint": str(tmp_path / "a.safetensors")},
+    }
+    path = make(methods=[method], datasets=[scenes])
+
+    class Edits(Quiet):
+        def training(self, method: str, progress: Any) -> None:
+            mine.write_text(MINE + "    edited = True\n")
+
+    run(loaded(path), Edits(), runs=str(tmp_path / "runs"))
+    store = Store(tmp_path / "runs" / loaded(path).run)
+    (job,) = planned(loaded(path))
+    headers = store.headers(job.facts.key).values()
+    assert headers and all(one.edited(job.facts.code) for one in headers)
