@@ -60,6 +60,7 @@ def in_order(said: str = INTERRUPTED, leaves_threads: bool = False) -> Iterator[
         # Python ends by a signal, not by an exit code, if the interrupt came in code that it compiled from a text, such
         # as a dataclass's. The next text that it runs makes it forget that.
         exec("")
+        _ignore_in_commands()
         print(said, file=sys.stderr, flush=True)
         if leaves_threads:
             os._exit(EXIT_CODE)
@@ -142,6 +143,13 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
     if signal.getsignal(signal.SIGINT) is interrupt:
         signal.signal(signal.SIGINT, _end)
     raise KeyboardInterrupt
+
+
+def _ignore_in_commands() -> None:
+    """Let commands that are started from here on ignore what this process passes over: the second signal to a group."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is _pass_over:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _answer_no_more() -> None:

@@ -145,7 +145,7 @@ def test_the_end_of_a_job_skips_none_of_the_commands(tmp_path: Path, heard: list
 
 @pytest.mark.parametrize("number", ENDS_A_JOB)
 def test_commands_learn_of_an_interrupt_after_the_last_row(tmp_path: Path, heard: list[int], number: int) -> None:
-    on_end = (f"kill -{number} $PPID; echo $HARNESS_EXIT_CODE > {tmp_path / 'told'}",)
+    on_end = (f"kill -{number} $PPID $$; echo $HARNESS_EXIT_CODE > {tmp_path / 'told'}",)
     config = RunConfig(run="r", datasets=({"name": "a"},), methods=(STEADY,), on_end=on_end)
     with pytest.raises(SystemExit) as done, told_of_the_end(config, Store(tmp_path / "r").folder):
         os.kill(os.getpid(), number)
