@@ -101,10 +101,10 @@ def test_a_list_that_was_cut_off_loses_no_state(tmp_path: Path, content: bytes |
 
 @pytest.mark.slow
 def test_a_node_that_lacks_a_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "only_here.py").write_text("def work(given):\n    pass\n")
+    (tmp_path / "only_driver.py").write_text("def work(given):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)  # of this process, not of workers
-    monkeypatch.setattr(ray_training, "_work", importlib.import_module("only_here").work)
-    said = r"^cluster: a process for the training cannot start on node \S+: ModuleNotFoundError: No .* 'only_here'\."
+    monkeypatch.setattr(ray_training, "_work", importlib.import_module("only_driver").work)
+    said = r"^cluster: a process for the training cannot start on node \S+: ModuleNotFoundError: No .* 'only_driver'\."
     with pytest.raises(UserError, match=said):
         train(recipe(tmp_path / "a.safetensors", workers=2), print)
     assert free_again()
