@@ -55,6 +55,7 @@ def test_the_first_draw_is_that_of_a_run_of_one(runs: tuple[Path, pd.DataFrame, 
     assert len(three) == 3 * len(one)
 
 
+@pytest.mark.slow
 def test_every_draw_has_clicks_of_its_own_that_all_methods_share(
     runs: tuple[Path, pd.DataFrame, pd.DataFrame],
 ) -> None:

@@ -122,6 +122,7 @@ def test_the_picture_leaves_out_what_follows() -> None:
     assert rooms.floors(arrows) == {rooms.GROUND: 0, "storage": 0, "results": 1, "page": 2}
 
 
+@pytest.mark.slow
 def test_the_picture_is_of_todays_code() -> None:
     assert rooms.PICTURE.read_text("utf-8") == rooms.svg(), "Call: make graph"
 

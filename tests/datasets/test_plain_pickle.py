@@ -301,6 +301,7 @@ def test_depth_and_sharing_alone_do_no_harm(load: Any) -> None:
     assert type(load(b"\x80\x02)" + b"2\x86" * 200 + b".")) is tuple
 
 
+@pytest.mark.slow
 @settings(max_examples=50, derandomize=True)
 @given(st.binary(max_size=60), st.sampled_from([b"", b"\x80\x02", b"\x80\x04"]))
 def test_any_bytes_load_plain_values_or_are_refused(

@@ -81,6 +81,7 @@ def test_objects_and_their_classes(tmp_path: Path, packed: bool) -> None:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, derandomize=True)
 @given(
     numbers=arrays.arrays(

@@ -52,6 +52,7 @@ def hashed(content: bytes) -> str:
     return sha256(content).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_replaced_before_it_is_loaded_ends_the_run(tmp_path: Path) -> None:
     made, store = planned(config(tmp_path)), Store(tmp_path / "run")
     path, before = tmp_path / "w.pth", (tmp_path / "w.pth").stat()

@@ -101,6 +101,7 @@ def test_only_maskclips_features_are_kept(tmp_path: Path) -> None:
         KeptMaskClip(Other(), tmp_path)
 
 
+@pytest.mark.slow
 def test_new_images_are_encoded_together_as_they_are_alone(tmp_path: Path, plain: MaskClip) -> None:
     images = [image(seed) for seed in (0, 1, 0, 2)]
     images[3] = images[3][:20]  # another size, by which nothing is mixed up

@@ -48,6 +48,7 @@ def test_the_worst_and_the_best_come_in_order(known: Recorded) -> None:
     assert worst.tolist() == sorted(whole)[:2] and best.tolist() == sorted(whole)[::-1][:3]
 
 
+@pytest.mark.slow
 def test_failed_instances_have_their_reason(known: Recorded) -> None:
     found = rows_behind(known, Wanted("broken", ranking="size", failed=True))
     assert sorted(found.rows["instance_id"]) == ["1a", "1b"]

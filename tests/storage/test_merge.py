@@ -109,6 +109,7 @@ def test_a_run_that_was_merged_while_it_worked_has_its_start_once_and_whole(ran:
     assert [one for one in both.manifest()["starts"] if "merged" not in one] == whole
 
 
+@pytest.mark.slow
 def test_a_run_whose_parts_are_at_work_takes_no_others(ran: Ran, tmp_path: Path) -> None:
     a, b = ran("a"), ran("b", methods=[WIDE])
     before, writing = a.folder.read("manifest.json"), f".half.parquet.{'0' * 32}"

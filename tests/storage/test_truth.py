@@ -92,6 +92,7 @@ def test_methods_that_were_asked_for_the_same_are_not_disputed(finished: Store) 
     assert disputes(rows.iloc[:0]) == {}
 
 
+@pytest.mark.slow
 def test_rows_of_the_last_round_alone_are_disputed_by_their_very_first_click_only(finished: Store) -> None:
     """A leaderboard ranks such rows; their second clicks follow each method's own answers."""
     rows = rows_of(finished)
