@@ -19,7 +19,6 @@ import pandas as pd
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import label
 from harness.config.run_config import RunConfig
-from harness.config.yaml_file import validated
 from harness.report.context import Asked, Context, MethodFacts, limited_said
 from harness.report.paper.lists import difference
 from harness.statistics.expected import expected_of
@@ -27,7 +26,7 @@ from harness.statistics.final_clicks import DRAWS, SHOWN
 from harness.statistics.reasons import doubts
 from harness.statistics.scales import Remembered, with_metrics
 from harness.storage.edits import old_rows, said_of
-from harness.storage.manifest import MANIFEST, JobFacts, Samples, read_samples
+from harness.storage.manifest import MANIFEST, JobFacts, Samples, config_of, read_samples
 from harness.storage.results_file import latest_rows
 from harness.storage.store import Store, found_at, no_run
 from harness.storage.words import unknown_words
@@ -284,7 +283,7 @@ def recorded(store: Store) -> Recorded:
     manifest = store.manifest()
     if not manifest:
         raise no_run(store)
-    config = validated(RunConfig, manifest["config"], f"{store.folder / MANIFEST}: config")
+    config = config_of(store.folder, manifest)
     samples = read_samples(store.folder)
     jobs = []
     for method, entry in config.pairs():

@@ -124,14 +124,22 @@ def _check_form(manifest: Mapping[str, Any]) -> None:
         raise ValueError(f"its results or {PARTS} have another form")
 
 
+def config_of(folder: Folder, manifest: Mapping[str, Any]) -> RunConfig:
+    """The config of a run's last start.
+
+    Raises:
+        UserError: It is none that this version reads.
+    """
+    return validated(RunConfig, manifest["config"], f"{folder / MANIFEST}: config")
+
+
 def with_config(folder: Folder, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest with every key of a run's config, those too that it does not have.
 
     Raises:
-        UserError: Its config is none that this version reads.
+        UserError: As in `config_of`.
     """
-    config = validated(RunConfig, manifest["config"], f"{folder / MANIFEST}: config")
-    return {**manifest, "config": config.model_dump(mode="json")}
+    return {**manifest, "config": config_of(folder, manifest).model_dump(mode="json")}
 
 
 def save_manifest(folder: Folder, manifest: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,7 +162,7 @@ def _portable(value: Any) -> Any:
 
 
 def _from_root(value: str) -> str:
-    data = os.environ.get("HARNESS_DATA")
-    if data and Path(value).is_relative_to(places.with_home(data).absolute()):
-        return str(Path("data") / Path(value).relative_to(places.with_home(data).absolute()))
+    data = places.located("data")  # HARNESS_DATA may lead elsewhere.
+    if Path(value).is_relative_to(data):
+        return str("data" / Path(value).relative_to(data))
     return str(Path(value).relative_to(places.ROOT)) if Path(value).is_relative_to(places.ROOT) else value
