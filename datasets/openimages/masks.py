@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.images.opening import TooLargeError, opened
+from harness.images.opening import NO_DAMAGE, opened
 from harness.structures import Mask
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
@@ -50,7 +50,7 @@ def _decoded(path: Path) -> Mask:
         with opened(path) as image:
             image.load()
             mode, pixels = image.mode, np.asarray(image if image.mode in ("1", "L") else image.convert("RGB"))
-    except (TooLargeError, PermissionError):
+    except NO_DAMAGE:
         raise
     except _DAMAGE as error:
         raise OSError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from harness.images.opening import TooLargeError, opened, orientation
+from harness.images.opening import NO_DAMAGE, opened, orientation
 
 Indices = UInt8[np.ndarray, "h w"]
 
@@ -37,7 +37,7 @@ def read_indices(path: Path) -> Indices:
             image.verify()  # Checks checksums, which decoding does not; the image is closed then.
         with opened(path) as image:
             indices, turn = np.array(image), orientation(image)
-    except (TooLargeError, PermissionError):
+    except NO_DAMAGE:
         raise
     except _DAMAGE as error:
         raise OSError(

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
-from harness.images.opening import TooLargeError, opened, orientation
+from harness.images.opening import NO_DAMAGE, opened, orientation
 from harness.structures import Image
 
 MASKS = (".png", ".bmp", ".tif", ".tiff")
@@ -90,7 +90,7 @@ def _decoded(path: Path) -> PIL.Image.Image:
         with opened(path) as image:
             turn = orientation(image)  # before PIL turns a TIFF by it
             image.load()
-    except (TooLargeError, PermissionError):
+    except NO_DAMAGE:
         raise
     except Exception as error:  # PIL raises whatever the damage leads to
         raise OSError(

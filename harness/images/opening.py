@@ -23,6 +23,10 @@ class TooLargeError(ValueError):
     """A picture has more pixels than may be read."""
 
 
+NO_DAMAGE = (TooLargeError, PermissionError)
+"""Errors of reading a picture that say themselves what is wrong; all others say that the file is damaged."""
+
+
 def opened(path: Path) -> PIL.ImageFile.ImageFile:
     """As `PIL.Image.open`, but with at most 179 million pixels, or as many as HARNESS_MAX_MEGAPIXELS allows.
 

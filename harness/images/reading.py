@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 import PIL.Image
 
-from harness.images.opening import TooLargeError, opened, orientation
+from harness.images.opening import NO_DAMAGE, opened, orientation
 from harness.structures import Image
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
@@ -91,7 +91,7 @@ def read_rgb(path: Path, turned: bool = False) -> Image:
             mode, pixels = image.mode, np.array(image if kept else image.convert("RGB"))
             turn = before if before != 1 else orientation(image)
             count = getattr(image, "n_frames", 1)
-    except (TooLargeError, PermissionError):
+    except NO_DAMAGE:
         raise
     except _DAMAGE as error:
         raise OSError(
